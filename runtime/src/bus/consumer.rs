@@ -1,0 +1,455 @@
+//! One registration at an address: a bounded mailbox, handlers in flight, and the way their replies go.
+//!
+//! Everything here lives on one event loop; nothing is shared but the [`Credit`] that other loops take room from.
+//! No borrow of a cell is alive while user code runs, and user code is also `Drop`, `Clone` and a waker.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use crate::error::{Failure, panic_text};
+use crate::event_loop::{LoopCore, SlotWaker};
+use crate::message::{Headers, Message};
+
+use super::credit::Credit;
+use super::outbox::{Batch, Outbox};
+use super::replies::{Outcome, RemoteReply, ReplyKey};
+
+/// Which consumer of a loop, and which of those that had its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct ConsumerKey {
+    pub(crate) place: u32,
+    pub(crate) generation: u32,
+}
+
+/// Where the outcome of a handler goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ReplyTo {
+    /// Nobody asked.
+    Nobody,
+    /// A request of this loop.
+    Local(ReplyKey),
+    /// A request of another loop.
+    Remote(usize, ReplyKey),
+}
+
+/// A message in a mailbox.
+pub(crate) struct Envelope<M> {
+    pub(crate) message: M,
+    pub(crate) headers: Headers,
+    pub(crate) reply_to: ReplyTo,
+    /// It came from another loop and holds one place of the credit until a handler takes it.
+    pub(crate) holds_credit: bool,
+}
+
+/// What became of a call in place.
+pub(crate) enum Called<M, R> {
+    /// The handler finished at once.
+    Done(Result<R, Failure>),
+    /// The handler is suspended in this slot; it belongs to the loop now.
+    Suspended(u32),
+    /// It cannot be run now without overtaking somebody: queue it.
+    Busy(M, Headers),
+}
+
+/// A consumer as its callers see it, the handler's future type forgotten.
+pub(crate) trait Consume<M, R>: AnyConsumer {
+    /// Runs the handler now, if that cannot be told from queueing the message and running it next.
+    fn call(&self, core: &Rc<LoopCore>, message: M, headers: Headers) -> Called<M, R>;
+    /// Says where the outcome of a suspended handler goes.
+    fn reply_to(&self, slot: u32, reply_to: ReplyTo);
+    /// Puts a message into the mailbox; back it comes when there is no room.
+    fn enqueue(&self, core: &LoopCore, envelope: Envelope<M>) -> Result<(), Envelope<M>>;
+}
+
+/// A consumer as its loop sees it, all types forgotten.
+pub(crate) trait AnyConsumer: 'static {
+    /// Starts handlers for queued messages, `budget` at most.
+    fn run(&self, core: &Rc<LoopCore>, budget: usize);
+    /// Goes on with a suspended handler whose waker was called.
+    fn resume(&self, core: &Rc<LoopCore>, slot: u32);
+    /// No message is taken any more; those accepted are still handled.
+    fn close(&self);
+    /// Nothing is queued, on its way or being handled.
+    fn is_drained(&self) -> bool;
+    /// The same, to be waited for; remembers whom to wake when that is so.
+    fn poll_drained(&self, cx: &mut Context<'_>) -> Poll<()>;
+    /// Drops what is queued and in flight and ends its requests; gives the number of messages given up.
+    fn abandon(&self, core: &Rc<LoopCore>) -> usize;
+}
+
+/// Bounds of a consumer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) mailbox: usize,
+    pub(crate) in_flight: usize,
+}
+
+/// A consumer with all its types: message, reply, the handler's future, and what starts one.
+pub(crate) struct Consumer<M, R, F, S> {
+    key: Cell<ConsumerKey>,
+    address: Arc<str>,
+    bounds: Bounds,
+    start: S,
+    queue: RefCell<VecDeque<Envelope<M>>>,
+    scheduled: Cell<bool>,
+    running: Cell<bool>,
+    in_flight: Cell<usize>,
+    slots: RefCell<Vec<Slot<F>>>,
+    free: RefCell<Vec<u32>>,
+    credit: Arc<Credit>,
+    /// By loop: the way of the replies to its requests.
+    reply_outboxes: RefCell<Vec<Option<ReplyOutbox<R>>>>,
+    drained: RefCell<Option<Waker>>,
+    open: Cell<bool>,
+}
+
+type ReplyOutbox<R> = Rc<Outbox<RemoteReply<R>>>;
+
+/// A place for one handler. Its box and its waker stay when the handler is gone, so that the next one allocates nothing.
+struct Slot<F> {
+    /// Taken out while it is polled, because the handler may call its own address meanwhile.
+    future: Option<Pin<Box<Option<F>>>>,
+    waker: Waker,
+    flag: Arc<SlotWaker>,
+    reply_to: ReplyTo,
+    occupied: bool,
+}
+
+/// Handlers that call handlers in place grow the stack; beyond this depth the message is queued instead.
+const DEPTH_MAX: usize = 16;
+
+impl<M, R, F, S> Consumer<M, R, F, S>
+where
+    M: Message,
+    R: Message,
+    F: Future<Output = Result<R, Failure>> + 'static,
+    S: Fn(M, Headers) -> F + 'static,
+{
+    pub(crate) fn new(address: Arc<str>, bounds: Bounds, credit: Arc<Credit>, start: S) -> Self {
+        Self {
+            key: Cell::new(ConsumerKey { place: u32::MAX, generation: 0 }),
+            address,
+            bounds,
+            start,
+            queue: RefCell::default(),
+            scheduled: Cell::new(false),
+            running: Cell::new(false),
+            in_flight: Cell::new(0),
+            slots: RefCell::default(),
+            free: RefCell::default(),
+            credit,
+            reply_outboxes: RefCell::default(),
+            drained: RefCell::new(None),
+            open: Cell::new(true),
+        }
+    }
+
+    /// Tells the consumer where it lives; before that it must not be used.
+    pub(crate) fn placed(&self, key: ConsumerKey) {
+        self.key.set(key);
+    }
+
+    /// Starts a handler and polls it once. Suspended, it stays in the slot that is given.
+    fn begin(&self, core: &Rc<LoopCore>, message: M, headers: Headers) -> Result<Result<R, Failure>, u32> {
+        let slot = self.take_slot(core);
+        self.in_flight.set(self.in_flight.get() + 1);
+        let future = (self.start)(message, headers);
+        let mut place = self.slots.borrow_mut()[slot as usize].future.take().unwrap_or_else(|| Box::pin(None));
+        place.set(Some(future));
+        match self.poll_place(core, slot, &mut place) {
+            Poll::Ready(result) => {
+                self.release_slot(slot, place);
+                Ok(result)
+            }
+            Poll::Pending => {
+                self.slots.borrow_mut()[slot as usize].future = Some(place);
+                Err(slot)
+            }
+        }
+    }
+
+    fn poll_place(&self, core: &Rc<LoopCore>, slot: u32, place: &mut Pin<Box<Option<F>>>) -> Poll<Result<R, Failure>> {
+        let (waker, flag) = {
+            let slots = self.slots.borrow();
+            let slot = &slots[slot as usize];
+            (slot.waker.clone(), slot.flag.clone())
+        };
+        flag.about_to_poll();
+        let mut cx = Context::from_waker(&waker);
+        let depth = core.enter_handler();
+        let polled = catch_unwind(AssertUnwindSafe(|| match place.as_mut().as_pin_mut() {
+            Some(future) => future.poll(&mut cx),
+            None => Poll::Pending,
+        }));
+        core.leave_handler(depth);
+        match polled {
+            Ok(polled) => polled,
+            Err(panic) => Poll::Ready(Err(self.panicked(core, panic.as_ref()))),
+        }
+    }
+
+    fn panicked(&self, core: &LoopCore, panic: &(dyn Any + Send)) -> Failure {
+        let panic = panic_text(panic);
+        core.count_panic();
+        tracing::error!(address = %self.address, panic, "a handler panicked; its request fails, its verticle goes on");
+        Failure::new(Failure::UNSPECIFIED, format!("the handler of {} panicked: {panic}", self.address))
+    }
+
+    fn take_slot(&self, core: &LoopCore) -> u32 {
+        if let Some(slot) = self.free.borrow_mut().pop() {
+            let mut slots = self.slots.borrow_mut();
+            slots[slot as usize].occupied = true;
+            slots[slot as usize].reply_to = ReplyTo::Nobody;
+            return slot;
+        }
+        let mut slots = self.slots.borrow_mut();
+        let slot = slots.len() as u32; // bounded by `in_flight`
+        let flag = SlotWaker::new(core.own(), self.key.get(), slot);
+        slots.push(Slot {
+            future: None,
+            waker: Waker::from(flag.clone()),
+            flag,
+            reply_to: ReplyTo::Nobody,
+            occupied: true,
+        });
+        slot
+    }
+
+    fn release_slot(&self, slot: u32, mut place: Pin<Box<Option<F>>>) {
+        // Dropped before the slot is free and outside any borrow: what the handler held may run foreign code. A panic
+        // in there is the handler's.
+        let dropped = catch_unwind(AssertUnwindSafe(|| place.set(None)));
+        if dropped.is_err() {
+            tracing::error!(address = %self.address, "a handler panicked while it was dropped");
+        }
+        {
+            let mut slots = self.slots.borrow_mut();
+            slots[slot as usize].occupied = false;
+            slots[slot as usize].future = dropped.is_ok().then_some(place);
+        }
+        self.free.borrow_mut().push(slot);
+        self.in_flight.set(self.in_flight.get() - 1);
+    }
+
+    fn answer(&self, core: &Rc<LoopCore>, reply_to: ReplyTo, outcome: Outcome<R>) {
+        match reply_to {
+            ReplyTo::Nobody => {}
+            ReplyTo::Local(key) => core.replies::<R>().end(key, outcome),
+            ReplyTo::Remote(target, to) => self.reply_outbox(target).push(core, RemoteReply { to, outcome }),
+        }
+    }
+
+    fn reply_outbox(&self, target: usize) -> ReplyOutbox<R> {
+        let mut outboxes = self.reply_outboxes.borrow_mut();
+        if outboxes.len() <= target {
+            outboxes.resize_with(target + 1, || None);
+        }
+        outboxes[target].get_or_insert_with(|| Outbox::new(target)).clone()
+    }
+
+    /// Room has come, or the last handler has finished: whoever waits for that hears of it.
+    fn after_work(&self, core: &LoopCore, returned: usize) {
+        if returned > 0 {
+            self.credit.give_back(returned);
+        }
+        if !self.queue.borrow().is_empty() && self.in_flight.get() < self.bounds.in_flight {
+            self.schedule(core);
+        }
+        if !self.open.get() && self.is_drained() {
+            let waker = self.drained.borrow_mut().take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    fn schedule(&self, core: &LoopCore) {
+        if !self.scheduled.replace(true) {
+            core.schedule(self.key.get());
+        }
+    }
+}
+
+impl<M, R, F, S> Consume<M, R> for Consumer<M, R, F, S>
+where
+    M: Message,
+    R: Message,
+    F: Future<Output = Result<R, Failure>> + 'static,
+    S: Fn(M, Headers) -> F + 'static,
+{
+    fn call(&self, core: &Rc<LoopCore>, message: M, headers: Headers) -> Called<M, R> {
+        let overtakes_nobody = self.queue.borrow().is_empty() && !self.running.get();
+        if !overtakes_nobody
+            || self.in_flight.get() >= self.bounds.in_flight
+            || core.depth() >= DEPTH_MAX
+            || !self.open.get()
+        {
+            return Called::Busy(message, headers);
+        }
+        match self.begin(core, message, headers) {
+            Ok(result) => {
+                self.after_work(core, 0);
+                Called::Done(result)
+            }
+            Err(slot) => Called::Suspended(slot),
+        }
+    }
+
+    fn reply_to(&self, slot: u32, reply_to: ReplyTo) {
+        self.slots.borrow_mut()[slot as usize].reply_to = reply_to;
+    }
+
+    fn enqueue(&self, core: &LoopCore, envelope: Envelope<M>) -> Result<(), Envelope<M>> {
+        // A message from another loop has its room already: that is what the credit is.
+        let room = envelope.holds_credit || (self.open.get() && self.queue.borrow().len() < self.bounds.mailbox);
+        if !room {
+            return Err(envelope);
+        }
+        self.queue.borrow_mut().push_back(envelope);
+        if self.in_flight.get() < self.bounds.in_flight {
+            self.schedule(core);
+        }
+        Ok(())
+    }
+}
+
+impl<M, R, F, S> AnyConsumer for Consumer<M, R, F, S>
+where
+    M: Message,
+    R: Message,
+    F: Future<Output = Result<R, Failure>> + 'static,
+    S: Fn(M, Headers) -> F + 'static,
+{
+    fn run(&self, core: &Rc<LoopCore>, budget: usize) {
+        self.scheduled.set(false);
+        self.running.set(true);
+        let mut returned = 0;
+        let mut room = false;
+        for _ in 0..budget {
+            if self.in_flight.get() >= self.bounds.in_flight {
+                break;
+            }
+            // One at a time: "empty" must include what is being delivered at this moment.
+            let Some(envelope) = self.queue.borrow_mut().pop_front() else { break };
+            if envelope.holds_credit {
+                returned += 1;
+            } else {
+                room = true;
+            }
+            let reply_to = envelope.reply_to;
+            match self.begin(core, envelope.message, envelope.headers) {
+                Ok(result) => self.answer(core, reply_to, Outcome::Replied(result)),
+                Err(slot) => self.reply_to(slot, reply_to),
+            }
+        }
+        self.running.set(false);
+        if room {
+            self.credit.wake();
+        }
+        self.after_work(core, returned);
+    }
+
+    fn resume(&self, core: &Rc<LoopCore>, slot: u32) {
+        let place = {
+            let mut slots = self.slots.borrow_mut();
+            match slots.get_mut(slot as usize) {
+                Some(slot) if slot.occupied => slot.future.take(),
+                _ => None,
+            }
+        };
+        // A waker that outlived its handler, or was called while the handler is being polled: nothing to do.
+        let Some(mut place) = place else { return };
+        match self.poll_place(core, slot, &mut place) {
+            Poll::Pending => self.slots.borrow_mut()[slot as usize].future = Some(place),
+            Poll::Ready(result) => {
+                let reply_to = self.slots.borrow()[slot as usize].reply_to;
+                self.release_slot(slot, place);
+                self.answer(core, reply_to, Outcome::Replied(result));
+                self.after_work(core, 0);
+            }
+        }
+    }
+
+    fn close(&self) {
+        self.open.set(false);
+        self.credit.close();
+    }
+
+    fn is_drained(&self) -> bool {
+        self.queue.borrow().is_empty() && self.in_flight.get() == 0 && self.credit.taken() == 0
+    }
+
+    fn poll_drained(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_drained() {
+            return Poll::Ready(());
+        }
+        *self.drained.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn abandon(&self, core: &Rc<LoopCore>) -> usize {
+        let queue = self.queue.take();
+        let mut given_up = queue.len();
+        let mut returned = 0;
+        for envelope in queue {
+            returned += usize::from(envelope.holds_credit);
+            self.answer(core, envelope.reply_to, Outcome::Closed);
+        }
+        let count = self.slots.borrow().len();
+        for slot in 0..count {
+            let (place, reply_to) = {
+                let mut slots = self.slots.borrow_mut();
+                if !slots[slot].occupied {
+                    continue;
+                }
+                (slots[slot].future.take(), slots[slot].reply_to)
+            };
+            if let Some(place) = place {
+                given_up += 1;
+                self.release_slot(slot as u32, place);
+                self.answer(core, reply_to, Outcome::Closed);
+            }
+        }
+        self.credit.give_back(returned);
+        given_up
+    }
+}
+
+/// A message on its way to a consumer of another loop.
+pub(crate) struct RemoteMessage<M, R> {
+    pub(crate) to: ConsumerKey,
+    pub(crate) message: M,
+    pub(crate) headers: Headers,
+    pub(crate) reply_to: ReplyTo,
+    pub(crate) reply: std::marker::PhantomData<fn() -> R>,
+}
+
+impl<M: Message, R: Message> Batch for RemoteMessage<M, R> {
+    fn deliver(items: Vec<Self>, core: &Rc<LoopCore>) {
+        for item in items {
+            let envelope =
+                Envelope { message: item.message, headers: item.headers, reply_to: item.reply_to, holds_credit: true };
+            match core.consumer::<M, R>(item.to) {
+                Some(consumer) => {
+                    if consumer.enqueue(core, envelope).is_err() {
+                        tracing::error!("a message with credit found no room; this is a fault of the runtime");
+                    }
+                }
+                // Its verticle was given up before this arrived; a waiting caller must hear of it.
+                None => {
+                    core.count_abandoned();
+                    if let ReplyTo::Remote(target, to) = envelope.reply_to {
+                        Outbox::new(target).push(core, RemoteReply::<R> { to, outcome: Outcome::Closed });
+                    }
+                }
+            }
+        }
+    }
+}

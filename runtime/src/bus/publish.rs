@@ -1,0 +1,82 @@
+//! Publishing: everybody at the address gets the message, and nobody is waited for.
+
+use std::rc::Rc;
+
+use crate::address::Address;
+use crate::event_loop::{LoopCore, current_of};
+use crate::message::{Headers, Message};
+
+use super::Bus;
+use super::consumer::{Envelope, ReplyTo};
+use super::registry::Spoken;
+use super::route::Target;
+use super::send::{post_one, remote_message};
+
+/// How far a published message came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Published {
+    /// Consumers whose mailbox has it.
+    pub reached: usize,
+    /// Consumers that had no room for it and miss it.
+    pub dropped: usize,
+}
+
+pub(super) fn publish<M: Message + Clone, R: Message>(bus: &Bus, to: &Address<M, R>, message: M) -> Published {
+    match current_of(&bus.shared) {
+        Some(core) => from_loop(&core, to, message),
+        None => from_elsewhere(bus, to, message),
+    }
+}
+
+fn from_loop<M: Message + Clone, R: Message>(core: &Rc<LoopCore>, to: &Address<M, R>, message: M) -> Published {
+    let targets = targets(core, to);
+    hand_out(&targets, message, |target, message| match target {
+        Target::Local { consumer, .. } => {
+            let envelope =
+                Envelope { message, headers: Headers::default(), reply_to: ReplyTo::Nobody, holds_credit: false };
+            consumer.enqueue(core, envelope).is_ok()
+        }
+        Target::Remote(remote) => {
+            let room = remote.credit.take(1) == 1;
+            if room {
+                remote.outbox.push(core, remote_message(remote.consumer, message, Headers::default()));
+            }
+            room
+        }
+    })
+}
+
+/// Every consumer. A route that has become empty is looked up once more: the address may be served anew.
+fn targets<M: Message, R: Message>(core: &Rc<LoopCore>, to: &Address<M, R>) -> Rc<[Target<M, R>]> {
+    for _ in 0..2 {
+        let Ok(route) = core.route(to) else { break };
+        let targets = route.all(core);
+        if !targets.is_empty() {
+            return targets;
+        }
+        core.forget_route(to.key());
+    }
+    Rc::new([])
+}
+
+fn from_elsewhere<M: Message + Clone, R: Message>(bus: &Bus, to: &Address<M, R>, message: M) -> Published {
+    let served = bus.shared.registry.find(to.key()).filter(|served| served.spoken == Spoken::of::<M, R>());
+    let registrations = served.map(|served| served.registrations().1).unwrap_or_default();
+    hand_out(&registrations, message, |to, message| post_one::<M, R>(bus, to, message, Headers::default()))
+}
+
+/// A clone to each, the message itself to the last.
+fn hand_out<T, M: Clone>(targets: &[T], message: M, mut give: impl FnMut(&T, M) -> bool) -> Published {
+    let mut published = Published::default();
+    let mut count = |reached| match reached {
+        true => published.reached += 1,
+        false => published.dropped += 1,
+    };
+    if let Some((last, others)) = targets.split_last() {
+        for target in others {
+            count(give(target, message.clone()));
+        }
+        count(give(last, message));
+    }
+    published
+}

@@ -1,0 +1,260 @@
+//! A request: one message there, one outcome back, within its time.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use crate::address::Address;
+use crate::error::{Failure, RequestError};
+use crate::event_loop::{LoopCore, NoRoute, current_of, job};
+use crate::message::{Headers, Message};
+
+use super::Bus;
+use super::consumer::{Called, Consume, Envelope, RemoteMessage, ReplyTo};
+use super::registry::Spoken;
+use super::replies::{Outcome, ReplyKey};
+use super::route::{Remote, Target};
+
+/// A request on its way; see [`Bus::request`].
+#[must_use = "a request does nothing until it is awaited"]
+pub struct Request<'b, M: Message, R: Message> {
+    bus: &'b Bus,
+    to: Address<M, R>,
+    timeout: Duration,
+    state: State<M, R>,
+}
+
+enum State<M, R: Message> {
+    New(M, Headers),
+    Waiting { event_loop: usize, key: ReplyKey },
+    Elsewhere(Pin<Box<dyn Future<Output = Result<R, RequestError>> + Send>>),
+    Ended,
+}
+
+// Nothing in here is pinned in place: what must not move is in a box.
+impl<M: Message, R: Message> Unpin for Request<'_, M, R> {}
+
+impl<'b, M: Message, R: Message> Request<'b, M, R> {
+    pub(super) fn new(bus: &'b Bus, to: Address<M, R>, message: M) -> Self {
+        let timeout = bus.shared.options.request_timeout;
+        Self { bus, to, timeout, state: State::New(message, Headers::default()) }
+    }
+
+    /// How long to wait for the reply, at least a millisecond. Counted from when the request is first polled.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout.max(Duration::from_millis(1));
+        self
+    }
+
+    /// Adds a header.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        if let State::New(_, headers) = &mut self.state {
+            headers.append(name, value);
+        }
+        self
+    }
+
+    /// Replaces all headers.
+    pub fn headers(mut self, all: Headers) -> Self {
+        if let State::New(_, headers) = &mut self.state {
+            *headers = all;
+        }
+        self
+    }
+
+    fn address(&self) -> Arc<str> {
+        self.to.name().into()
+    }
+
+    fn error(&self, outcome: Option<Outcome<R>>) -> Result<R, RequestError> {
+        match outcome {
+            Some(Outcome::Replied(result)) => result.map_err(RequestError::Failed),
+            Some(Outcome::TimedOut) => Err(RequestError::Timeout { address: self.address(), after: self.timeout }),
+            Some(Outcome::Closed) | None => Err(RequestError::Closed { address: self.address() }),
+        }
+    }
+
+    /// Finds the consumer and hands the message over; a handler that finishes at once ends the request here.
+    fn begin(&mut self, core: &Rc<LoopCore>, message: M, headers: Headers) -> Poll<Result<R, RequestError>> {
+        match self.find(core) {
+            Ok(Target::Local { consumer, .. }) => self.begin_here(core, consumer.as_ref(), message, headers),
+            Ok(Target::Remote(remote)) => self.begin_there(core, &remote, message, headers),
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    fn find(&self, core: &Rc<LoopCore>) -> Result<Target<M, R>, RequestError> {
+        find(core, &self.to).map_err(|why| match why {
+            NoRoute::NoHandlers => RequestError::NoHandlers { address: self.address() },
+            NoRoute::WrongType { served } => {
+                RequestError::WrongType { address: self.address(), served, called: Spoken::of::<M, R>().name }
+            }
+        })
+    }
+
+    fn begin_here(
+        &mut self,
+        core: &Rc<LoopCore>,
+        consumer: &dyn Consume<M, R>,
+        message: M,
+        headers: Headers,
+    ) -> Poll<Result<R, RequestError>> {
+        let (message, headers) = match consumer.call(core, message, headers) {
+            Called::Done(result) => return Poll::Ready(result.map_err(RequestError::Failed)),
+            Called::Suspended(slot) => {
+                let key = self.wait(core);
+                consumer.reply_to(slot, ReplyTo::Local(key));
+                return Poll::Pending;
+            }
+            Called::Busy(message, headers) => (message, headers),
+        };
+        let key = self.wait(core);
+        let envelope = Envelope { message, headers, reply_to: ReplyTo::Local(key), holds_credit: false };
+        match consumer.enqueue(core, envelope) {
+            Ok(()) => Poll::Pending,
+            Err(_full) => self.overloaded(core, key),
+        }
+    }
+
+    fn begin_there(
+        &mut self,
+        core: &Rc<LoopCore>,
+        remote: &Remote<M, R>,
+        message: M,
+        headers: Headers,
+    ) -> Poll<Result<R, RequestError>> {
+        let key = self.wait(core);
+        if remote.credit.take(1) == 0 {
+            return self.overloaded(core, key);
+        }
+        let reply_to = ReplyTo::Remote(core.id(), key);
+        let reply = std::marker::PhantomData;
+        remote.outbox.push(core, RemoteMessage { to: remote.consumer, message, headers, reply_to, reply });
+        Poll::Pending
+    }
+
+    fn wait(&mut self, core: &LoopCore) -> ReplyKey {
+        let deadline = core.tick().saturating_add(u64::try_from(self.timeout.as_nanos()).unwrap_or(u64::MAX));
+        let key = core.replies::<R>().wait(core, deadline);
+        self.state = State::Waiting { event_loop: core.id(), key };
+        key
+    }
+
+    fn overloaded(&mut self, core: &LoopCore, key: ReplyKey) -> Poll<Result<R, RequestError>> {
+        core.replies::<R>().forget(key);
+        self.state = State::Ended;
+        Poll::Ready(Err(RequestError::Overloaded { address: self.address() }))
+    }
+
+    /// From a thread that is no event loop, a loop makes the request and posts the outcome back.
+    fn elsewhere(&self, message: M, headers: Headers) -> Pin<Box<dyn Future<Output = Result<R, RequestError>> + Send>> {
+        let (bus, to, timeout) = (self.bus.clone(), self.to.clone(), self.timeout);
+        Box::pin(async move {
+            let closed = RequestError::Closed { address: to.name().into() };
+            let (reply, outcome) = tokio::sync::oneshot::channel();
+            let ask = bus.clone();
+            let work = job(move |_| {
+                tokio::task::spawn_local(async move {
+                    let outcome = ask.request(to, message).timeout(timeout).headers(headers).await;
+                    // The caller may be gone; then nobody wants the outcome.
+                    drop(reply.send(outcome));
+                });
+            });
+            if !bus.shared.next_loop().post(work).await {
+                return Err(closed);
+            }
+            outcome.await.unwrap_or(Err(closed))
+        })
+    }
+}
+
+/// The consumer whose turn it is. A route that has become empty is forgotten and looked up once more, because the
+/// address may have been served anew since.
+pub(super) fn find<M: Message, R: Message>(core: &Rc<LoopCore>, to: &Address<M, R>) -> Result<Target<M, R>, NoRoute> {
+    for _ in 0..2 {
+        match core.route(to)?.pick(core) {
+            Some(target) => return Ok(target),
+            None => core.forget_route(to.key()),
+        }
+    }
+    Err(NoRoute::NoHandlers)
+}
+
+impl<M: Message, R: Message> Future for Request<'_, M, R> {
+    type Output = Result<R, RequestError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if matches!(this.state, State::New(..)) {
+            // Before the message is taken out: a task that only makes requests in place must yield like any other.
+            let budget = ready!(tokio::task::coop::poll_proceed(cx));
+            budget.made_progress();
+            let State::New(message, headers) = std::mem::replace(&mut this.state, State::Ended) else {
+                return Poll::Pending;
+            };
+            match current_of(&this.bus.shared) {
+                Some(core) => {
+                    if let Poll::Ready(result) = this.begin(&core, message, headers) {
+                        this.state = State::Ended;
+                        return Poll::Ready(result);
+                    }
+                }
+                None => this.state = State::Elsewhere(this.elsewhere(message, headers)),
+            }
+        }
+        let ended = match &mut this.state {
+            State::Elsewhere(outcome) => ready!(outcome.as_mut().poll(cx)),
+            State::Waiting { event_loop, key } => match current_of(&this.bus.shared) {
+                Some(core) if core.id() == *event_loop => {
+                    let outcome = ready!(core.replies::<R>().poll(*key, cx));
+                    this.error(outcome)
+                }
+                // Begun on a loop and carried away from it: its slot is out of reach.
+                _ => this.error(None),
+            },
+            State::New(..) | State::Ended => this.error(None),
+        };
+        this.state = State::Ended;
+        Poll::Ready(ended)
+    }
+}
+
+impl<M: Message, R: Message> Drop for Request<'_, M, R> {
+    fn drop(&mut self) {
+        if let State::Waiting { event_loop, key } = self.state
+            && let Some(core) = current_of(&self.bus.shared)
+            && core.id() == event_loop
+        {
+            core.replies::<R>().abandon(key);
+        }
+    }
+}
+
+impl<M: Message, R: Message> fmt::Debug for Request<'_, M, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("to", &self.to).field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+/// A request that failed because of its handler, as seen by [`Failure`].
+impl RequestError {
+    /// The handler's code, when it is the handler that failed.
+    pub fn code(&self) -> Option<i32> {
+        match self {
+            Self::Failed(failure) => Some(failure.code()),
+            _ => None,
+        }
+    }
+
+    /// The handler's failure, when it is the handler that failed.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failed(failure) => Some(failure),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Which consumer a message goes to, as one event loop sees it.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::event_loop::LoopCore;
+use crate::message::Message;
+
+use super::consumer::{Consume, ConsumerKey, RemoteMessage};
+use super::credit::Credit;
+use super::outbox::Outbox;
+use super::registry::{Registration, Served};
+
+/// How an address with several consumers chooses the one that gets a message. Publish reaches them all in either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Route {
+    /// Each in turn, wherever it lives: Vert.x's rule. The turn is kept per sending loop.
+    #[default]
+    RoundRobin,
+    /// Those on the sender's own loop in turn; the others only when there is none. For what is deployed on every loop,
+    /// so that a request never leaves its loop.
+    PreferLocal,
+}
+
+/// A consumer to choose.
+pub(crate) enum Target<M, R> {
+    Local { consumer: Rc<dyn Consume<M, R>>, credit: Arc<Credit> },
+    Remote(Rc<Remote<M, R>>),
+}
+
+impl<M, R> Clone for Target<M, R> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Local { consumer, credit } => {
+                Self::Local { consumer: Rc::clone(consumer), credit: Arc::clone(credit) }
+            }
+            Self::Remote(remote) => Self::Remote(Rc::clone(remote)),
+        }
+    }
+}
+
+/// A consumer on another loop.
+pub(crate) struct Remote<M, R> {
+    pub(crate) consumer: ConsumerKey,
+    pub(crate) credit: Arc<Credit>,
+    pub(crate) outbox: Rc<Outbox<RemoteMessage<M, R>>>,
+}
+
+/// What one loop knows of an address.
+pub(crate) struct LocalRoute<M, R> {
+    served: Arc<Served>,
+    seen: Cell<u64>,
+    targets: RefCell<Rc<[Target<M, R>]>>,
+    /// How many of the targets, which come first, live on this loop.
+    here: Cell<usize>,
+    /// Whose turn it is.
+    turn: Cell<usize>,
+}
+
+impl<M: Message, R: Message> LocalRoute<M, R> {
+    pub(crate) fn new(core: &LoopCore, served: Arc<Served>) -> Self {
+        let route = Self {
+            served,
+            seen: Cell::new(0),
+            targets: RefCell::new(Rc::new([])),
+            here: Cell::new(0),
+            turn: Cell::new(0),
+        };
+        route.look_again(core);
+        route
+    }
+
+    pub(crate) fn served(&self) -> &Arc<Served> {
+        &self.served
+    }
+
+    /// The consumer whose turn it is; `None` when the address is served no more.
+    pub(crate) fn pick(&self, core: &LoopCore) -> Option<Target<M, R>> {
+        self.refresh(core);
+        let targets = self.targets.borrow();
+        let choice = match self.served.route {
+            Route::PreferLocal if self.here.get() > 0 => self.here.get(),
+            Route::PreferLocal | Route::RoundRobin => targets.len(),
+        };
+        if choice == 0 {
+            return None;
+        }
+        let turn = self.turn.get();
+        let turn = if turn >= choice { 0 } else { turn };
+        self.turn.set(turn + 1);
+        Some(targets[turn].clone())
+    }
+
+    /// Every consumer.
+    pub(crate) fn all(&self, core: &LoopCore) -> Rc<[Target<M, R>]> {
+        self.refresh(core);
+        Rc::clone(&self.targets.borrow())
+    }
+
+    fn refresh(&self, core: &LoopCore) {
+        if self.served.version() != self.seen.get() {
+            self.look_again(core);
+        }
+    }
+
+    fn look_again(&self, core: &LoopCore) {
+        let (version, registrations) = self.served.registrations();
+        let own = core.id();
+        let (here, elsewhere): (Vec<_>, Vec<_>) = registrations.into_iter().partition(|known| known.event_loop == own);
+        let local = here.into_iter().filter_map(|known| self.local(core, &known));
+        let mut targets: Vec<_> = local.collect();
+        self.here.set(targets.len());
+        targets.extend(elsewhere.into_iter().map(|known| self.remote(known)));
+        self.targets.replace(targets.into());
+        self.seen.set(version);
+    }
+
+    fn local(&self, core: &LoopCore, known: &Registration) -> Option<Target<M, R>> {
+        let consumer = core.consumer::<M, R>(known.consumer)?;
+        Some(Target::Local { consumer, credit: Arc::clone(&known.credit) })
+    }
+
+    /// The outbox of a consumer that was known before is kept: what waits in it must not be overtaken.
+    fn remote(&self, known: Registration) -> Target<M, R> {
+        for target in self.targets.borrow().iter() {
+            if let Target::Remote(remote) = target
+                && Arc::ptr_eq(&remote.credit, &known.credit)
+            {
+                return Target::Remote(Rc::clone(remote));
+            }
+        }
+        let outbox = Outbox::new(known.event_loop);
+        Target::Remote(Rc::new(Remote { consumer: known.consumer, credit: known.credit, outbox }))
+    }
+}
+
+/// A route with its types forgotten.
+pub(crate) trait AnyRoute: Any {
+    fn served(&self) -> &Arc<Served>;
+    fn as_any(self: Rc<Self>) -> Rc<dyn Any>;
+    /// Whether the loop may forget it: nobody serves the address.
+    fn is_gone(&self, core: &LoopCore) -> bool;
+}
+
+impl<M: Message, R: Message> AnyRoute for LocalRoute<M, R> {
+    fn served(&self) -> &Arc<Served> {
+        self.served()
+    }
+
+    fn as_any(self: Rc<Self>) -> Rc<dyn Any> {
+        self
+    }
+
+    fn is_gone(&self, core: &LoopCore) -> bool {
+        self.refresh(core);
+        self.targets.borrow().is_empty()
+    }
+}

@@ -1,0 +1,363 @@
+//! What an instance may do: reach the bus, serve addresses, wait, run tasks of its own.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use slab::Slab;
+
+use crate::address::{Address, Name};
+use crate::bus::Bus;
+use crate::bus::consumer::{AnyConsumer, Bounds, Consume, Consumer, ConsumerKey};
+use crate::bus::credit::Credit;
+use crate::bus::registry::{Registration, Spoken};
+use crate::bus::route::Route;
+use crate::clock::Clock;
+use crate::deployment::DeploymentId;
+use crate::error::{BlockingError, Failure, RegisterError, panic_text};
+use crate::event_loop::LoopCore;
+use crate::message::{Headers, Message};
+use crate::verticle::{Handler, Verticle};
+
+/// Handlers of one consumer that may be suspended at a time, unless it says otherwise.
+const IN_FLIGHT_DEFAULT: usize = 1_024;
+
+/// An instance's view of the runtime, given to `start`, `stop` and every handler.
+///
+/// Cheap to clone; a clone moves into a task of the instance and reaches the verticle's state through
+/// [`verticle`](Context::verticle). It stays on its loop.
+pub struct Context<V: Verticle> {
+    pub(crate) instance: Rc<Instance<V>>,
+    headers: Headers,
+}
+
+/// A verticle and all that belongs to it.
+pub(crate) struct Instance<V> {
+    pub(crate) verticle: V,
+    pub(crate) life: Life,
+}
+
+/// Where an instance lives and what ends with it.
+pub(crate) struct Life {
+    pub(crate) core: Rc<LoopCore>,
+    pub(crate) bus: Bus,
+    pub(crate) deployment: DeploymentId,
+    pub(crate) name: Arc<str>,
+    pub(crate) index: usize,
+    pub(crate) count: usize,
+    pub(crate) stopping: Cell<bool>,
+    pub(crate) waiting_for_stop: RefCell<Vec<Waker>>,
+    pub(crate) tasks: RefCell<Slab<tokio::task::AbortHandle>>,
+    pub(crate) consumers: RefCell<Vec<(Name, ConsumerKey)>>,
+}
+
+impl<V: Verticle> Clone for Context<V> {
+    fn clone(&self) -> Self {
+        Self { instance: Rc::clone(&self.instance), headers: self.headers.clone() }
+    }
+}
+
+impl<V: Verticle> fmt::Debug for Context<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let life = &self.instance.life;
+        f.debug_struct("Context").field("deployment", &life.name).field("instance", &life.index).finish_non_exhaustive()
+    }
+}
+
+impl<V: Verticle> Context<V> {
+    pub(crate) fn new(instance: Rc<Instance<V>>) -> Self {
+        Self { instance, headers: Headers::default() }
+    }
+
+    fn life(&self) -> &Life {
+        &self.instance.life
+    }
+
+    /// The verticle itself: for tasks, which have the context only.
+    pub fn verticle(&self) -> &V {
+        &self.instance.verticle
+    }
+
+    /// The event bus.
+    pub fn bus(&self) -> &Bus {
+        &self.life().bus
+    }
+
+    /// The runtime's time.
+    pub fn clock(&self) -> &Clock {
+        &self.life().core.shared().clock
+    }
+
+    /// The headers of the message that is being handled; none outside a handler.
+    pub fn headers(&self) -> &Headers {
+        &self.headers
+    }
+
+    /// The deployment this instance belongs to.
+    pub fn deployment_id(&self) -> DeploymentId {
+        self.life().deployment
+    }
+
+    /// Which of the deployment's instances this is, from 0.
+    pub fn instance(&self) -> usize {
+        self.life().index
+    }
+
+    /// How many instances the deployment has.
+    pub fn instances(&self) -> usize {
+        self.life().count
+    }
+
+    /// The event loop this instance is pinned to, from 0.
+    pub fn event_loop(&self) -> usize {
+        self.life().core.id()
+    }
+
+    /// Serves an address with this verticle's [`Handler`]; the builder's `register` makes it so.
+    #[must_use = "nothing is served until `register` is called"]
+    pub fn serve<M, R>(&self, address: Address<M, R>) -> Serve<'_, V, M, R, impl HandlerFn<M, R>>
+    where
+        M: Message,
+        R: Message,
+        V: Handler<M, Reply = R>,
+    {
+        let instance = Rc::clone(&self.instance);
+        let start = move |message, headers| {
+            let ctx = Context { instance: Rc::clone(&instance), headers };
+            async move { ctx.instance.verticle.handle(message, &ctx).await }
+        };
+        Serve::new(self, address, start)
+    }
+
+    /// Serves an address with a closure: for a second address with a message type that has a handler already, and for
+    /// stubs. The closure's future must not borrow; clone what it needs.
+    #[must_use = "nothing is served until `register` is called"]
+    pub fn serve_fn<M, R, H, F>(&self, address: Address<M, R>, handler: H) -> Serve<'_, V, M, R, impl HandlerFn<M, R>>
+    where
+        M: Message,
+        R: Message,
+        H: Fn(M) -> F + 'static,
+        F: Future<Output = Result<R, Failure>> + 'static,
+    {
+        Serve::new(self, address, move |message, _headers| handler(message))
+    }
+
+    /// Runs a task that belongs to this instance: it stays on its loop, and is aborted - at an await - when the instance
+    /// has stopped. A panic in it is logged and ends the task alone.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) -> Task {
+        let owner = Rc::clone(&self.instance);
+        let name = Arc::clone(&self.life().name);
+        let place = Rc::new(Cell::new(None));
+        let own_place = Rc::clone(&place);
+        let mut task = Box::pin(task);
+        let handle = tokio::task::spawn_local(async move {
+            poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
+                Ok(polled) => polled,
+                Err(panic) => {
+                    owner.life.core.count_panic();
+                    tracing::error!(deployment = %name, panic = panic_text(panic.as_ref()), "a task panicked");
+                    Poll::Ready(())
+                }
+            })
+            .await;
+            if let Some(place) = own_place.take() {
+                let finished = owner.life.tasks.borrow_mut().try_remove(place);
+                drop(finished);
+            }
+        });
+        let abort = handle.abort_handle();
+        // The task cannot have run yet: it shares this thread.
+        place.set(Some(self.life().tasks.borrow_mut().insert(abort.clone())));
+        Task { abort }
+    }
+
+    /// Resolves when the instance has been told to stop: its intake is closed, `stop` has not begun. Cancel safe.
+    pub async fn stopping(&self) {
+        poll_fn(|cx| {
+            if self.is_stopping() {
+                return Poll::Ready(());
+            }
+            let mut waiting = self.life().waiting_for_stop.borrow_mut();
+            if !waiting.iter().any(|known| known.will_wake(cx.waker())) {
+                waiting.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Whether the instance has been told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.life().stopping.get()
+    }
+
+    /// Runs work that blocks on a thread where that is allowed, and gives its result back here.
+    ///
+    /// Several run in parallel, in no order. Cancel safe in that dropping this does not stop the work, only the waiting.
+    ///
+    /// # Errors
+    /// [`BlockingError`] when the work panicked or the runtime is shutting down.
+    pub async fn execute_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, BlockingError> {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => Ok(result),
+            Err(error) if error.is_panic() => Err(BlockingError::Panicked),
+            Err(_) => Err(BlockingError::Cancelled),
+        }
+    }
+}
+
+/// A task of an instance; see [`Context::spawn`]. Dropping it changes nothing: the instance owns the task.
+#[derive(Debug, Clone)]
+pub struct Task {
+    abort: tokio::task::AbortHandle,
+}
+
+impl Task {
+    /// Ends the task at the await it is in.
+    pub fn abort(&self) {
+        self.abort.abort();
+    }
+
+    /// Whether it has ended.
+    pub fn is_finished(&self) -> bool {
+        self.abort.is_finished()
+    }
+}
+
+/// What turns a message into a running handler. Implemented for closures; there is no need to name it.
+pub trait HandlerFn<M, R>: 'static {
+    /// The running handler.
+    type Running: Future<Output = Result<R, Failure>> + 'static;
+    /// Starts it.
+    fn start(&self, message: M, headers: Headers) -> Self::Running;
+}
+
+impl<M, R, F, S> HandlerFn<M, R> for S
+where
+    S: Fn(M, Headers) -> F + 'static,
+    F: Future<Output = Result<R, Failure>> + 'static,
+{
+    type Running = F;
+
+    fn start(&self, message: M, headers: Headers) -> F {
+        self(message, headers)
+    }
+}
+
+/// A registration in the making; see [`Context::serve`].
+pub struct Serve<'c, V: Verticle, M, R, S> {
+    ctx: &'c Context<V>,
+    address: Address<M, R>,
+    start: S,
+    bounds: Bounds,
+    route: Route,
+}
+
+impl<'c, V: Verticle, M: Message, R: Message, S: HandlerFn<M, R>> Serve<'c, V, M, R, S> {
+    fn new(ctx: &'c Context<V>, address: Address<M, R>, start: S) -> Self {
+        let mailbox = ctx.life().core.shared().options.mailbox;
+        let bounds = Bounds { mailbox, in_flight: IN_FLIGHT_DEFAULT };
+        Self { ctx, address, start, bounds, route: Route::default() }
+    }
+
+    /// How many handlers of this consumer may be suspended at a time; further messages stay in the mailbox. 1 is strict
+    /// order: a message is finished before the next one begins. Default 1,024; 0 counts as 1.
+    #[must_use]
+    pub fn in_flight(mut self, handlers: usize) -> Self {
+        self.bounds.in_flight = handlers.max(1);
+        self
+    }
+
+    /// How many messages the mailbox holds: so many from this loop, and as many from all others together. What comes
+    /// when it is full is refused (`try_send`, `request`), waits (`send`) or is dropped and counted (`publish`).
+    /// Default: the runtime's [`mailbox`](crate::RuntimeBuilder::mailbox); 0 counts as 1.
+    #[must_use]
+    pub fn mailbox(mut self, messages: usize) -> Self {
+        self.bounds.mailbox = messages.max(1);
+        self
+    }
+
+    /// How a message for this address finds one of its consumers. The same for all of them.
+    #[must_use]
+    pub fn route(mut self, route: Route) -> Self {
+        self.route = route;
+        self
+    }
+
+    /// From now on messages to the address come here, until the instance stops or the registration is taken back.
+    ///
+    /// # Errors
+    /// [`RegisterError`] when the address is served with other types or another route, or the instance is stopping.
+    pub fn register(self) -> Result<Registered, RegisterError> {
+        let life = self.ctx.life();
+        if life.stopping.get() {
+            return Err(RegisterError::Stopping { address: self.address.name().into() });
+        }
+        let credit = Arc::new(Credit::new(self.bounds.mailbox));
+        let start = self.start;
+        let start = move |message, headers| start.start(message, headers);
+        let consumer = Rc::new(Consumer::new(self.address.name().into(), self.bounds, Arc::clone(&credit), start));
+        let any: Rc<dyn AnyConsumer> = consumer.clone();
+        let typed: Rc<dyn Consume<M, R>> = consumer.clone();
+        let key = life.core.place_consumer(any, typed, |key| consumer.placed(key));
+        let registration = Registration { event_loop: life.core.id(), consumer: key, credit };
+        let name = self.address.key();
+        let added = life.core.shared().registry.add(name, Spoken::of::<M, R>(), self.route, registration);
+        if let Err(error) = added {
+            life.core.remove_consumer(key);
+            return Err(error);
+        }
+        life.consumers.borrow_mut().push((name.clone(), key));
+        Ok(Registered { core: Rc::clone(&life.core), name: name.clone(), key })
+    }
+}
+
+impl<V: Verticle, M, R, S> fmt::Debug for Serve<'_, V, M, R, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serve").field("address", &self.address).field("bounds", &self.bounds).finish_non_exhaustive()
+    }
+}
+
+/// A registration that was made. Dropping it changes nothing: it lives as long as the instance.
+pub struct Registered {
+    core: Rc<LoopCore>,
+    name: Name,
+    key: ConsumerKey,
+}
+
+impl Registered {
+    /// Takes the registration back: no message comes any more, and those accepted are handled before this is done.
+    ///
+    /// Once polled, the intake is closed whether or not this is awaited to its end. Doing it twice is no error.
+    pub async fn unregister(self) {
+        let Some(consumer) = self.core.any_consumer(self.key) else { return };
+        self.core.shared().registry.remove(&self.name, self.core.id(), self.key);
+        consumer.close();
+        poll_fn(|cx| consumer.poll_drained(cx)).await;
+        self.core.remove_consumer(self.key);
+    }
+}
+
+impl fmt::Debug for Registered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Registered").field(&self.name.as_str()).finish()
+    }
+}
+
+/// A future whose panic is its result.
+pub(crate) async fn catch_panic<F: Future>(future: F) -> Result<F::Output, String> {
+    let mut future: Pin<Box<F>> = Box::pin(future);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic_text(panic.as_ref()))),
+    })
+    .await
+}

@@ -1,0 +1,53 @@
+//! Vertebra: event loops, verticles, and a typed, addressed event bus between them.
+//!
+//! * An **event loop** is a thread with an executor; there is one per core.
+//! * A **verticle** is state plus handlers. Each instance is pinned to one loop: no `Send`, no locks, plain cells.
+//! * An **address** is a constant with two types, the message and the reply. Verticles find one another by address and
+//!   in no other way.
+//! * Every wait ends and every queue is bounded: a request gives a reply or a typed failure, a full mailbox says so.
+//!
+//! ```
+#![doc = include_str!("../examples/hello.rs")]
+//! # main().unwrap();
+//! ```
+//!
+//! How each thing behaves - order, delivery, time-outs, overload, panics, stopping - is in [`semantics`].
+
+mod address;
+mod bus;
+mod clock;
+mod context;
+mod deploy;
+mod deployment;
+mod error;
+mod event_loop;
+mod message;
+mod report;
+mod runtime;
+mod verticle;
+
+#[doc = include_str!("semantics.md")]
+pub mod semantics {}
+
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use address::Address;
+pub use bus::Bus;
+pub use bus::publish::Published;
+pub use bus::request::Request;
+pub use bus::route::Route;
+pub use bus::send::Sending;
+pub use clock::{Clock, Elapsed};
+pub use context::{Context, HandlerFn, Registered, Serve, Task};
+pub use deploy::Deploy;
+pub use deployment::{Deployment, DeploymentId, Undeployed};
+pub use error::{
+    BlockingError, BoxError, BuildError, DeployError, Failure, RegisterError, RequestError, SendError, UndeployError,
+};
+pub use message::{Headers, Message};
+pub use report::Report;
+pub use runtime::{Runtime, RuntimeBuilder};
+#[doc(hidden)]
+pub use verticle::Never;
+pub use verticle::{Handler, Verticle};

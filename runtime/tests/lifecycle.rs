@@ -1,0 +1,286 @@
+//! Promises of deployment and its end: all or nothing, in order, and nothing accepted is lost on the way.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::time::Duration;
+
+use support::{Gate, Seen, eventually};
+use vertebra::testing::TestRuntime;
+use vertebra::{
+    Address, BoxError, Context, Deploy, DeployError, Failure, Handler, RequestError, Runtime, UndeployError, Verticle,
+};
+
+const WORK: Address<u32, u32> = Address::new("work");
+
+/// Notes what happens to it; its handlers wait at the gate.
+struct Worker {
+    life: Seen<String>,
+    gate: Gate,
+    fails_at: Option<usize>,
+    stop_fails: bool,
+}
+
+impl Verticle for Worker {
+    async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        ctx.serve(WORK).register()?;
+        tokio::task::yield_now().await;
+        if self.fails_at == Some(ctx.instance()) {
+            return Err("the disk is missing".into());
+        }
+        self.life.note(format!("start {}", ctx.instance()));
+        Ok(())
+    }
+
+    async fn stop(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        self.life.note(format!("stop {}", ctx.instance()));
+        if self.stop_fails { Err("it was stuck".into()) } else { Ok(()) }
+    }
+}
+
+impl Handler<u32> for Worker {
+    type Reply = u32;
+    async fn handle(&self, number: u32, _: &Context<Self>) -> Result<u32, Failure> {
+        self.life.note(format!("work {number}"));
+        self.gate.wait().await;
+        Ok(number)
+    }
+}
+
+#[derive(Default, Clone)]
+struct Kit {
+    life: Seen<String>,
+    gate: Gate,
+    fails_at: Option<usize>,
+    stop_fails: bool,
+}
+
+impl Kit {
+    fn deploy(&self) -> Deploy<Worker> {
+        let kit = self.clone();
+        Deploy::new(move || Worker {
+            life: kit.life.clone(),
+            gate: kit.gate.clone(),
+            fails_at: kit.fails_at,
+            stop_fails: kit.stop_fails,
+        })
+    }
+}
+
+promises! {
+    async fn a_deployment_is_there_when_all_its_instances_have_started(rt: &TestRuntime) {
+        let kit = Kit::default();
+        let deployment = rt.deploy(kit.deploy().instances(4)).await.unwrap();
+        let mut started = kit.life.all();
+        started.sort();
+        assert_eq!(started, ["start 0", "start 1", "start 2", "start 3"]);
+        assert_eq!(rt.deployments(), [(deployment.id(), "Worker".to_owned())]);
+    }
+
+    async fn one_instance_that_does_not_start_undoes_the_deployment(rt: &TestRuntime) {
+        let kit = Kit { fails_at: Some(2), ..Kit::default() };
+        let refused = rt.deploy(kit.deploy().instances(4)).await.unwrap_err();
+        assert!(matches!(&refused, DeployError::Start { instance: 2, source, .. } if source.to_string() == "the disk is missing"));
+        let mut life = kit.life.all();
+        life.sort();
+        assert_eq!(life, ["start 0", "start 1", "start 3", "stop 0", "stop 1", "stop 3"]);
+        assert_eq!(rt.deployments(), []);
+        assert!(matches!(rt.bus().request(WORK, 1).await, Err(RequestError::NoHandlers { .. })));
+    }
+
+    async fn a_factory_that_panics_fails_the_deployment_and_not_the_loop(rt: &TestRuntime) {
+        let refused = rt.deploy(Deploy::new(|| -> Worker { panic!("no memory") })).await.unwrap_err();
+        assert!(matches!(refused, DeployError::Panicked { instance: 0, panic, .. } if panic == "no memory"));
+        rt.deploy(Kit::default().deploy()).await.unwrap();
+    }
+
+    async fn undeploying_finishes_what_was_accepted_before_it_stops(rt: &TestRuntime) {
+        let kit = Kit::default();
+        let deployment = rt.deploy(kit.deploy()).await.unwrap();
+        for number in 0..3 {
+            rt.bus().send(WORK, number).await.unwrap();
+        }
+        eventually(rt.clock(), "all are in flight", || kit.life.len() == 4).await;
+        let undeploying = tokio::task::spawn_local(deployment.undeploy());
+        eventually(rt.clock(), "the intake closes", || rt.bus().try_send(WORK, 9).is_err()).await;
+        assert!(!kit.life.all().contains(&"stop 0".to_owned()));
+        kit.gate.open();
+        let report = undeploying.await.unwrap().unwrap();
+        assert_eq!((report.abandoned, report.failures), (0, vec![]));
+        assert_eq!(kit.life.all().last().unwrap(), "stop 0");
+    }
+
+    async fn what_is_not_finished_in_time_is_given_up_counted_and_its_caller_told(rt: &TestRuntime) {
+        let kit = Kit::default();
+        let deployment = rt.deploy(kit.deploy()).await.unwrap();
+        let bus = rt.bus().clone();
+        let asking = tokio::task::spawn_local(async move { bus.request(WORK, 1).await });
+        eventually(rt.clock(), "it is in flight", || kit.life.len() == 2).await;
+        let report = deployment.undeploy_within(Duration::from_millis(30)).await.unwrap();
+        assert_eq!(report.abandoned, 1);
+        assert_eq!(asking.await.unwrap(), Err(RequestError::Closed { address: "work".into() }));
+        assert!(matches!(rt.bus().request(WORK, 1).await, Err(RequestError::NoHandlers { .. })));
+    }
+
+    async fn undeploying_twice_is_an_error_that_names_the_deployment(rt: &TestRuntime) {
+        let deployment = rt.deploy(Kit::default().deploy()).await.unwrap();
+        deployment.clone().undeploy().await.unwrap();
+        let id = deployment.id();
+        assert_eq!(deployment.undeploy().await.unwrap_err(), UndeployError::Unknown { id });
+    }
+
+    async fn a_stop_that_fails_is_reported_and_the_deployment_is_gone_all_the_same(rt: &TestRuntime) {
+        let kit = Kit { stop_fails: true, ..Kit::default() };
+        let deployment = rt.deploy(kit.deploy()).await.unwrap();
+        let report = deployment.undeploy().await.unwrap();
+        assert_eq!(report.failures, ["instance 0: it was stuck"]);
+        assert_eq!(rt.deployments(), []);
+    }
+
+    async fn an_address_can_be_served_anew_after_its_last_consumer_went(rt: &TestRuntime) {
+        for round in 0..3 {
+            let kit = Kit::default();
+            kit.gate.open();
+            let deployment = rt.deploy(kit.deploy()).await.unwrap();
+            assert_eq!(rt.bus().request(WORK, round).await, Ok(round));
+            deployment.undeploy().await.unwrap();
+            assert!(matches!(rt.bus().request(WORK, round).await, Err(RequestError::NoHandlers { .. })));
+        }
+    }
+
+    async fn tasks_of_an_instance_end_with_it(rt: &TestRuntime) {
+        let ticks = Seen::default();
+        let note = ticks.clone();
+        let deployment = rt.deploy(Deploy::new(move || Ticker { ticks: note.clone() })).await.unwrap();
+        eventually(rt.clock(), "it ticks", || ticks.len() > 3).await;
+        deployment.undeploy().await.unwrap();
+        let count = ticks.len();
+        rt.clock().sleep(Duration::from_millis(50)).await;
+        assert_eq!(ticks.len(), count);
+    }
+
+    async fn no_message_that_was_accepted_is_lost_when_its_consumer_goes(rt: &TestRuntime) {
+        let seen = Seen::default();
+        let mut accepted = 0;
+        for _ in 0..20 {
+            let note = seen.clone();
+            let stub = rt.stub(WORK, move |number| { note.note(number); async move { Ok(number) } }).await.unwrap();
+            let undeploying = tokio::task::spawn_local(stub.undeploy());
+            while rt.bus().try_send(WORK, 1).is_ok() {
+                accepted += 1;
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(undeploying.await.unwrap().unwrap().abandoned, 0);
+        }
+        assert_eq!(seen.len(), accepted);
+    }
+}
+
+struct Ticker {
+    ticks: Seen<()>,
+}
+
+impl Verticle for Ticker {
+    async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        let own = ctx.clone();
+        ctx.spawn(async move {
+            loop {
+                own.clock().sleep(Duration::from_millis(2)).await;
+                own.verticle().ticks.note(());
+            }
+        });
+        Ok(())
+    }
+}
+
+#[test]
+fn shutdown_undeploys_newest_first_and_its_report_says_so() {
+    let rt = Runtime::builder().event_loops(2).build().unwrap();
+    let kit = Kit::default();
+    let report = rt.block_on(async {
+        rt.deploy(kit.deploy().name("first")).await.unwrap();
+        rt.deploy(kit.deploy().name("second").instances(2)).await.unwrap();
+        rt.shutdown(Duration::from_secs(5)).await
+    });
+    let names: Vec<_> = report.deployments.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["second", "first"]);
+    assert!(report.is_clean(), "{report:?}");
+    rt.block_on(async {
+        assert!(matches!(rt.deploy(kit.deploy()).await, Err(DeployError::ShuttingDown { .. })));
+        assert!(rt.bus().request(WORK, 1).await.is_err());
+    });
+}
+
+#[test]
+fn shutdown_ends_within_its_grace_whatever_its_verticles_do() {
+    let rt = Runtime::builder().event_loops(2).build().unwrap();
+    let kit = Kit::default();
+    let report = rt.block_on(async {
+        rt.deploy(kit.deploy().instances(2)).await.unwrap();
+        for number in 0..5 {
+            rt.bus().send(WORK, number).await.unwrap();
+        }
+        eventually(rt.clock(), "all are in flight", || kit.life.len() == 7).await;
+        rt.shutdown(Duration::from_millis(50)).await
+    });
+    assert_eq!(report.abandoned, 5);
+    assert!(report.took < Duration::from_secs(2), "{report:?}");
+}
+
+#[test]
+fn a_named_loop_carries_only_what_asks_for_it() {
+    let rt = Runtime::builder().event_loops(2).named_loop("io").build().unwrap();
+    rt.block_on(async {
+        let seen = Seen::default();
+        for (name, on_io) in [("plain", false), ("shipping", true)] {
+            let note = seen.clone();
+            let deploy = Deploy::new(move || Where { seen: note.clone() }).name(name).instances(4);
+            rt.deploy(if on_io { deploy.on_loop("io") } else { deploy }).await.unwrap();
+        }
+        let mut plain: Vec<usize> = seen.all()[..4].to_vec();
+        plain.sort_unstable();
+        assert_eq!(plain, [0, 0, 1, 1]);
+        assert_eq!(seen.all()[4..], [2, 2, 2, 2]);
+        let refused = rt.deploy(Deploy::new(move || Where { seen: seen.clone() }).on_loop("oi")).await;
+        assert!(matches!(refused, Err(DeployError::NoSuchLoop { event_loop, .. }) if event_loop == "oi"));
+        rt.shutdown(Duration::from_secs(5)).await;
+    });
+}
+
+struct Where {
+    seen: Seen<usize>,
+}
+
+impl Verticle for Where {
+    async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        self.seen.note(ctx.event_loop());
+        Ok(())
+    }
+}
+
+#[test]
+fn a_builder_out_of_range_says_what_is_allowed() {
+    let refused = Runtime::builder().event_loops(0).build().unwrap_err();
+    assert_eq!(refused.to_string(), "event_loops is 0, it must be 1 to 1024");
+    assert!(Runtime::builder().mailbox(0).build().is_err());
+    assert!(Runtime::builder().named_loop("a").named_loop("a").build().is_err());
+}
+
+#[test]
+fn zero_instances_are_refused() {
+    TestRuntime::paused(|rt| async move {
+        let refused = rt.deploy(Kit::default().deploy().instances(0)).await;
+        assert!(matches!(refused, Err(DeployError::NoInstances { .. })));
+    });
+}
+
+#[test]
+fn a_test_that_ends_with_work_in_flight_fails() {
+    let leaked = std::panic::catch_unwind(|| {
+        TestRuntime::paused(|rt| async move {
+            rt.deploy(Kit::default().deploy()).await.unwrap();
+            rt.bus().send(WORK, 1).await.unwrap();
+        });
+    });
+    assert!(leaked.is_err());
+}

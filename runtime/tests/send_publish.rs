@@ -1,0 +1,288 @@
+//! Promises of `send`, `try_send` and `publish`: who gets a message, in which order, and what happens at the bound.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::time::Duration;
+
+use support::{Gate, Seen, eventually};
+use vertebra::testing::TestRuntime;
+use vertebra::{
+    Address, BoxError, Context, Deploy, Failure, Handler, Published, RequestError, Route, SendError, Verticle,
+};
+
+const NOTE: Address<u32> = Address::new("notes");
+const TALK: Address<(u32, u32)> = Address::new("talk");
+
+/// Notes who saw what; waits at the gate before it finishes.
+struct Noter {
+    seen: Seen<(usize, u32)>,
+    gate: Gate,
+    mailbox: usize,
+    in_flight: usize,
+    route: Route,
+}
+
+impl Verticle for Noter {
+    async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        ctx.serve(NOTE).mailbox(self.mailbox).in_flight(self.in_flight).route(self.route).register()?;
+        Ok(())
+    }
+}
+
+impl Handler<u32> for Noter {
+    type Reply = ();
+    async fn handle(&self, number: u32, ctx: &Context<Self>) -> Result<(), Failure> {
+        self.seen.note((ctx.instance(), number));
+        self.gate.wait().await;
+        Ok(())
+    }
+}
+
+struct Kit {
+    seen: Seen<(usize, u32)>,
+    gate: Gate,
+}
+
+impl Kit {
+    /// Handlers that wait at a closed gate.
+    fn held() -> Self {
+        Self { seen: Seen::default(), gate: Gate::default() }
+    }
+
+    fn open() -> Self {
+        let kit = Self::held();
+        kit.gate.open();
+        kit
+    }
+
+    fn deploy(&self, mailbox: usize, in_flight: usize, route: Route) -> Deploy<Noter> {
+        let (seen, gate) = (self.seen.clone(), self.gate.clone());
+        Deploy::new(move || Noter { seen: seen.clone(), gate: gate.clone(), mailbox, in_flight, route })
+    }
+
+    fn numbers_of(&self, instance: usize) -> Vec<u32> {
+        self.seen.all().into_iter().filter(|(who, _)| *who == instance).map(|(_, number)| number).collect()
+    }
+}
+
+promises! {
+    async fn a_sent_message_reaches_exactly_one_consumer_in_turn(rt: &TestRuntime) {
+        let kit = Kit::open();
+        rt.deploy(kit.deploy(1_024, 64, Route::RoundRobin).instances(10)).await.unwrap();
+        for number in 0..100 {
+            rt.bus().send(NOTE, number).await.unwrap();
+        }
+        eventually(rt.clock(), "all are handled", || kit.seen.len() == 100).await;
+        for instance in 0..10 {
+            assert_eq!(kit.numbers_of(instance).len(), 10, "instance {instance}");
+        }
+    }
+
+    async fn messages_of_one_sender_to_one_consumer_keep_their_order(rt: &TestRuntime) {
+        let kit = Kit::open();
+        rt.deploy(kit.deploy(64, 4, Route::RoundRobin)).await.unwrap();
+        for number in 0..2_000 {
+            match number % 3 {
+                0 => rt.bus().send(NOTE, number).await.unwrap(),
+                1 => rt.bus().request(NOTE, number).await.unwrap(),
+                _ => while rt.bus().publish(NOTE, number).reached == 0 {
+                    rt.clock().sleep(Duration::from_millis(1)).await;
+                },
+            }
+        }
+        eventually(rt.clock(), "all are handled", || kit.seen.len() == 2_000).await;
+        assert_eq!(kit.numbers_of(0), (0..2_000).collect::<Vec<_>>());
+    }
+
+    async fn a_published_message_reaches_every_consumer_and_is_counted(rt: &TestRuntime) {
+        let kit = Kit::open();
+        rt.deploy(kit.deploy(8, 64, Route::RoundRobin).instances(5)).await.unwrap();
+        assert_eq!(rt.bus().publish(NOTE, 7), Published { reached: 5, dropped: 0 });
+        eventually(rt.clock(), "all have it", || kit.seen.len() == 5).await;
+        let mut who: Vec<_> = kit.seen.all().into_iter().map(|(who, _)| who).collect();
+        who.sort_unstable();
+        assert_eq!(who, [0, 1, 2, 3, 4]);
+    }
+
+    async fn publishing_to_nobody_reaches_nobody(rt: &TestRuntime) {
+        assert_eq!(rt.bus().publish(NOTE, 7), Published { reached: 0, dropped: 0 });
+    }
+
+    async fn a_message_to_nobody_comes_back(rt: &TestRuntime) {
+        assert_eq!(rt.bus().try_send(NOTE, 7), Err(SendError::NoHandlers(7)));
+        assert_eq!(rt.bus().send(NOTE, 8).await, Err(SendError::NoHandlers(8)));
+    }
+
+    async fn a_full_mailbox_gives_the_message_back_and_loses_none_it_took(rt: &TestRuntime) {
+        let kit = Kit::held();
+        rt.deploy(kit.deploy(3, 1, Route::RoundRobin)).await.unwrap();
+        let mut taken = Vec::new();
+        rt.bus().send(NOTE, 0).await.unwrap();
+        eventually(rt.clock(), "the first is in flight", || kit.seen.len() == 1).await;
+        // A place is free again a moment after its message has begun; from then on exactly three fit.
+        rt.clock().sleep(Duration::from_millis(20)).await;
+        for number in 1..=10 {
+            match rt.bus().try_send(NOTE, number) {
+                Ok(()) => taken.push(number),
+                Err(error) => assert_eq!(error, SendError::Full(number)),
+            }
+        }
+        assert_eq!(taken, [1, 2, 3]);
+        assert_eq!(rt.bus().publish(NOTE, 11), Published { reached: 0, dropped: 1 });
+        kit.gate.open();
+        eventually(rt.clock(), "those taken are handled", || kit.seen.len() == 4).await;
+        assert_eq!(kit.numbers_of(0), [0, 1, 2, 3]);
+    }
+
+    async fn a_waiting_send_gets_its_room_when_there_is_some(rt: &TestRuntime) {
+        let kit = Kit::held();
+        rt.deploy(kit.deploy(1, 1, Route::RoundRobin)).await.unwrap();
+        rt.bus().send(NOTE, 0).await.unwrap();
+        eventually(rt.clock(), "the first is in flight", || kit.seen.len() == 1).await;
+        let bus = rt.bus().clone();
+        let sender = tokio::task::spawn_local(async move {
+            for number in 1..50 {
+                bus.send(NOTE, number).await.unwrap();
+            }
+        });
+        rt.clock().sleep(Duration::from_millis(20)).await;
+        assert!(!sender.is_finished());
+        kit.gate.open();
+        sender.await.unwrap();
+        eventually(rt.clock(), "all are handled", || kit.seen.len() == 50).await;
+        assert_eq!(kit.numbers_of(0), (0..50).collect::<Vec<_>>());
+    }
+
+    async fn a_strict_consumer_finishes_one_message_before_the_next(rt: &TestRuntime) {
+        let kit = Kit::held();
+        rt.deploy(kit.deploy(8, 1, Route::RoundRobin)).await.unwrap();
+        for number in 0..4 {
+            rt.bus().send(NOTE, number).await.unwrap();
+        }
+        eventually(rt.clock(), "the first begins", || kit.seen.len() == 1).await;
+        rt.clock().sleep(Duration::from_millis(20)).await;
+        assert_eq!(kit.seen.len(), 1);
+        kit.gate.open();
+        eventually(rt.clock(), "all are handled", || kit.seen.len() == 4).await;
+    }
+
+    async fn two_senders_lose_nothing_and_each_keeps_its_order(rt: &TestRuntime) {
+        let seen = Seen::default();
+        let note = seen.clone();
+        rt.stub(TALK, move |word| {
+            note.note(word);
+            async { Ok(()) }
+        }).await.unwrap();
+        let talkers = rt.deploy(Deploy::new(|| Talker).instances(4)).await.unwrap();
+        eventually(rt.clock(), "all is said", || seen.len() == 4_000).await;
+        for talker in 0..4 {
+            let said: Vec<_> = seen.all().into_iter().filter(|(who, _)| *who == talker).map(|(_, word)| word).collect();
+            assert_eq!(said, (0..1_000).collect::<Vec<_>>(), "talker {talker}");
+        }
+        assert!(talkers.undeploy().await.unwrap().failures.is_empty());
+    }
+}
+
+/// Says a thousand words as fast as there is room.
+struct Talker;
+
+impl Verticle for Talker {
+    async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        let own = ctx.clone();
+        ctx.spawn(async move {
+            let who = own.instance() as u32;
+            for word in 0..1_000 {
+                own.bus().send(TALK, (who, word)).await.unwrap();
+            }
+        });
+        Ok(())
+    }
+}
+
+#[test]
+fn a_send_that_finds_no_room_in_its_time_gives_the_message_back_then() {
+    TestRuntime::paused(|rt| async move {
+        let kit = Kit::held();
+        let stuck = rt.deploy(kit.deploy(1, 1, Route::RoundRobin)).await.unwrap();
+        rt.bus().send(NOTE, 0).await.unwrap();
+        eventually(rt.clock(), "the first is in flight", || kit.seen.len() == 1).await;
+        rt.bus().send(NOTE, 1).await.unwrap();
+        let before = rt.elapsed();
+        let sent = rt.bus().send(NOTE, 2).timeout(Duration::from_millis(70)).await;
+        assert_eq!(sent, Err(SendError::Full(2)));
+        assert_eq!(rt.elapsed() - before, Duration::from_millis(70));
+        assert_eq!(stuck.undeploy_within(Duration::ZERO).await.unwrap().abandoned, 2);
+    });
+}
+
+#[test]
+fn a_request_to_a_full_mailbox_is_refused_at_once() {
+    TestRuntime::paused(|rt| async move {
+        let kit = Kit::held();
+        let stuck = rt.deploy(kit.deploy(1, 1, Route::RoundRobin)).await.unwrap();
+        rt.bus().send(NOTE, 0).await.unwrap();
+        eventually(rt.clock(), "the first is in flight", || kit.seen.len() == 1).await;
+        rt.bus().send(NOTE, 1).await.unwrap();
+        let before = rt.elapsed();
+        assert_eq!(rt.bus().request(NOTE, 2).await, Err(RequestError::Overloaded { address: "notes".into() }));
+        assert_eq!(rt.elapsed(), before);
+        stuck.undeploy_within(Duration::ZERO).await.unwrap();
+    });
+}
+
+#[test]
+fn a_send_never_runs_the_handler_before_it_returns() {
+    TestRuntime::paused(|rt| async move {
+        let kit = Kit::open();
+        rt.deploy(kit.deploy(8, 8, Route::RoundRobin)).await.unwrap();
+        rt.bus().try_send(NOTE, 1).unwrap();
+        assert_eq!(kit.seen.len(), 0);
+        eventually(rt.clock(), "it runs afterwards", || kit.seen.len() == 1).await;
+    });
+}
+
+/// Asks its own loop's consumer, and says on which loop it found it.
+struct Local;
+
+const WHERE: Address<(), usize> = Address::new("where");
+const ASK: Address<(), (usize, usize)> = Address::new("ask");
+
+impl Verticle for Local {
+    async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        let own = ctx.event_loop();
+        ctx.serve_fn(WHERE, move |()| async move { Ok(own) }).route(Route::PreferLocal).register()?;
+        let asker = ctx.clone();
+        ctx.serve_fn(ASK, move |()| {
+            let ctx = asker.clone();
+            async move { Ok((ctx.event_loop(), ctx.bus().request(WHERE, ()).await?)) }
+        })
+        .register()?;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_prefer_local_address_is_answered_on_the_senders_loop() {
+    TestRuntime::on_loops(4, |rt| async move {
+        rt.deploy(Deploy::new(|| Local).instances(4)).await.unwrap();
+        for _ in 0..40 {
+            let (asked_on, answered_on) = rt.bus().request(ASK, ()).await.unwrap();
+            assert_eq!(asked_on, answered_on);
+        }
+    });
+}
+
+#[test]
+fn a_second_registration_with_other_types_or_another_route_fails_its_deployment() {
+    TestRuntime::paused(|rt| async move {
+        const OTHER: Address<u8> = Address::new("notes");
+        rt.deploy(Kit::open().deploy(8, 8, Route::RoundRobin)).await.unwrap();
+        let refused = rt.stub(OTHER, |_| async { Ok(()) }).await.unwrap_err();
+        let cause = std::error::Error::source(&refused).unwrap().to_string();
+        assert!(cause.contains("notes is served as") && cause.contains("u32") && cause.contains("u8"), "{cause}");
+        let refused = rt.deploy(Kit::open().deploy(8, 8, Route::PreferLocal)).await.unwrap_err();
+        let cause = std::error::Error::source(&refused).unwrap().to_string();
+        assert!(cause.contains("RoundRobin") && cause.contains("PreferLocal"), "{cause}");
+    });
+}

@@ -1,0 +1,91 @@
+//! What the promise suites share: each promise is run on one thread and virtual time, and again on real loops.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of this")]
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+/// Declares promises: each `async fn` becomes a test on virtual time and one on 1, 2 and 4 real loops.
+#[macro_export]
+macro_rules! promises {
+    ($($(#[$doc:meta])* async fn $name:ident($rt:ident: &TestRuntime) $body:block)*) => {
+        $(
+            mod $name {
+                #[allow(unused_imports, reason = "not every promise uses everything above it")]
+                use super::*;
+
+                $(#[$doc])*
+                async fn promise($rt: TestRuntime) $body
+
+                #[test]
+                fn on_virtual_time() {
+                    TestRuntime::paused(promise);
+                }
+
+                #[test]
+                fn on_one_loop() {
+                    TestRuntime::on_loops(1, promise);
+                }
+
+                #[test]
+                fn on_two_loops() {
+                    TestRuntime::on_loops(2, promise);
+                }
+
+                #[test]
+                fn on_four_loops() {
+                    TestRuntime::on_loops(4, promise);
+                }
+            }
+        )*
+    };
+}
+
+/// What handlers saw, in order.
+#[derive(Clone, Default)]
+pub struct Seen<T>(Arc<Mutex<Vec<T>>>);
+
+impl<T: Clone> Seen<T> {
+    pub fn note(&self, what: T) {
+        self.0.lock().unwrap().push(what);
+    }
+
+    pub fn all(&self) -> Vec<T> {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+}
+
+/// A gate that handlers wait at until the test opens it. Works across loops.
+#[derive(Clone)]
+pub struct Gate(tokio::sync::watch::Sender<bool>);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self(tokio::sync::watch::Sender::new(false))
+    }
+}
+
+impl Gate {
+    pub fn open(&self) {
+        self.0.send_replace(true);
+    }
+
+    pub async fn wait(&self) {
+        self.0.subscribe().wait_for(|open| *open).await.unwrap();
+    }
+}
+
+/// Polls a condition until it holds, at most ten seconds.
+pub async fn eventually(clock: &vertebra::Clock, what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = clock.now() + std::time::Duration::from_secs(10);
+    while !holds() {
+        assert!(clock.now() < deadline, "{what}: not within ten seconds");
+        clock.sleep(std::time::Duration::from_millis(1)).await;
+    }
+}
+
+pub type Shared<T> = Rc<RefCell<T>>;
