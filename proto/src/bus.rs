@@ -1,0 +1,134 @@
+//! The addresses of adtrack, with what is said there. Whoever serves one is found by searching for its constant.
+//!
+//! A request that fails because a server cannot answer fails with [`UNAVAILABLE`], one that is refused because a bound
+//! is reached with [`OVERLOADED`]; "not there" is `None`, never a failure.
+
+use std::sync::Arc;
+
+use vertebra::Address;
+
+use crate::{Event, Program, ProgramId};
+
+/// Is there such a program? Answered from memory when it can be. Served by `cache`.
+pub const LOOKUP: Address<Lookup, Option<Arc<Program>>> = Address::new("cache.lookup");
+/// A program has changed: what is in memory follows at once. Published by the core-data listener and by the stores.
+pub const CHANGED: Address<Change> = Address::new("cache.update");
+/// Forget what is in memory; the reply counts the programs forgotten. Served by `cache`.
+pub const CACHE_PURGE: Address<PurgeCache, u64> = Address::new("cache.purge");
+/// Changes may have been missed: what is in memory is asked for again before it is trusted, one program at a time, when
+/// it is next looked up. It is still answered while the store cannot be asked. Served by `cache`.
+pub const CACHE_REVALIDATE: Address<Revalidate> = Address::new("cache.revalidate");
+
+/// Is there such a program in the store? Served by `redis` or `embedded`.
+pub const STORE_LOOKUP: Address<Lookup, Option<Arc<Program>>> = Address::new("store.lookup");
+/// Store programs and publish the change. Served by `redis` or `embedded`.
+pub const STORE_PUT: Address<PutPrograms> = Address::new("store.put");
+/// One page of what the store holds. Served by `redis` or `embedded`.
+pub const STORE_LIST: Address<ListPrograms, ProgramPage> = Address::new("store.list");
+/// Delete every program - and nothing else - from the store; the reply counts them. What is in memory stays there: for
+/// that there is [`CACHE_PURGE`], afterwards. Served by `redis` or `embedded`.
+pub const STORE_PURGE: Address<PurgeStore, u64> = Address::new("store.purge");
+/// How the store is. Served by `redis` or `embedded`.
+pub const STORE_HEALTH: Address<AskHealth, Health> = Address::new("store.health");
+
+/// Take this event; the reply says what holds it. Served by `kinesis`, on every loop.
+pub const TRACK: Address<Track, Accepted> = Address::new("events.track");
+/// How the way to the stream is. Served by `kinesis`.
+pub const EVENTS_HEALTH: Address<AskHealth, Health> = Address::new("events.health");
+
+/// The failure code of "the server that knows cannot be asked": try again later.
+pub const UNAVAILABLE: i32 = 503;
+/// The failure code of "a queue is full": try again later, and less.
+pub const OVERLOADED: i32 = 429;
+
+/// The failure code of "that cannot be asked": the same question will never be answered.
+pub const INVALID: i32 = 400;
+
+/// Which program is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lookup {
+    /// Its id, checked at the door.
+    pub program_id: ProgramId,
+}
+
+/// What has become of a program.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// It is this now.
+    Put(Arc<Program>),
+    /// It is gone.
+    Deleted(ProgramId),
+}
+
+/// Forget everything in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PurgeCache;
+
+/// Trust nothing in memory until the store was asked again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revalidate;
+
+/// Programs to store, all of them or none when the store cannot be reached.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PutPrograms {
+    /// At most [`PutPrograms::MAX`].
+    pub programs: Vec<Arc<Program>>,
+}
+
+impl PutPrograms {
+    /// The most programs one message carries; more are sent in several.
+    pub const MAX: usize = 1_000;
+}
+
+/// Ask for one page of programs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListPrograms {
+    /// Where the page before this one ended; `None` for the first page.
+    pub cursor: Option<String>,
+    /// About how many programs to give: a page may hold some more or fewer, and none while there are more pages.
+    pub limit: usize,
+}
+
+/// One page of programs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProgramPage {
+    /// In no particular order; across pages a program may come twice when it is written meanwhile.
+    pub programs: Vec<Arc<Program>>,
+    /// The cursor of the next page; `None` when this was the last.
+    pub next: Option<String>,
+}
+
+/// Delete every program from the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PurgeStore;
+
+/// Ask a verticle how its dependency is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AskHealth;
+
+/// How a dependency is, for people and for `/health/deps`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Its name: `redis`, `kinesis`, `event log`, `embedded store`.
+    pub name: &'static str,
+    /// Whether it works now.
+    pub up: bool,
+    /// Whether this node can do its work as it is: for events, whether it can accept one.
+    pub accepting: bool,
+    /// What is known, in words: the last error, what is waiting, since when. Never a secret.
+    pub detail: String,
+}
+
+/// Take this event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Track {
+    /// What happened.
+    pub event: Event,
+}
+
+/// What holds the event now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// The write(2) that holds it has returned: it survives the end of this process, not of the machine.
+    Spool,
+}

@@ -1,0 +1,200 @@
+//! The stream format: what one record holds, and its JSON form for people.
+
+use prost::Message;
+
+use crate::json::{push_number, push_string};
+
+#[rustfmt::skip]
+mod generated;
+
+pub use generated::{QueryParameter, TrackingEvent};
+
+/// Why bytes are not a [`TrackingEvent`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a tracking event: {reason}")]
+pub struct NotAnEvent {
+    /// What the decoder says, in words.
+    pub reason: String,
+}
+
+impl TrackingEvent {
+    /// Reads the payload of one record.
+    ///
+    /// Fields that are not known are skipped, fields that are absent have their defaults.
+    ///
+    /// # Errors
+    /// The bytes are not protobuf, or a known field has another type. Never a panic, whatever they are.
+    pub fn from_payload(payload: &[u8]) -> Result<Self, NotAnEvent> {
+        Self::decode(payload).map_err(|error| NotAnEvent { reason: error.to_string() })
+    }
+
+    /// Appends the event as one JSON object without a line break: the answer's fields under the answer's names and in
+    /// its order, then the additive ones.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        text(out, b"{\"userAgent\":", &self.user_agent);
+        text(out, b",\"programId\":", &self.programid);
+        text(out, b",\"programName\":", &self.program_name);
+        text(out, b",\"checksum\":", &self.checksum);
+        out.extend_from_slice(b",\"customerId\":");
+        push_number(out, self.customer_id.into());
+        text(out, b",\"customerName\":", &self.customer_name);
+        text(out, b",\"messageId\":", &self.message_id);
+        out.extend_from_slice(if self.is_valid { b",\"valid\":true" } else { b",\"valid\":false" });
+        out.extend_from_slice(b",\"eventTimeMs\":");
+        push_number(out, self.event_time_ms);
+        text(out, b",\"eventType\":", &self.event_type);
+        text(out, b",\"referer\":", &self.referer);
+        text(out, b",\"clientIp\":", &self.client_ip);
+        text(out, b",\"traceId\":", &self.trace_id);
+        out.extend_from_slice(b",\"query\":[");
+        for (index, parameter) in self.query.iter().enumerate() {
+            text(out, if index == 0 { b"{\"name\":" } else { b",{\"name\":" }, &parameter.name);
+            text(out, b",\"value\":", &parameter.value);
+            out.push(b'}');
+        }
+        out.extend_from_slice(b"]}");
+    }
+}
+
+/// The `message_id` of a record's payload, without decoding or copying the rest; `None` when there is none that is text.
+///
+/// Of a repeated field the last one counts, as protobuf has it. Cheap enough to be asked for every record.
+///
+/// ```
+/// use adtrack_proto::wire::{TrackingEvent, message_id};
+/// use prost::Message;
+///
+/// let event = TrackingEvent { message_id: "m-1".into(), ..TrackingEvent::default() };
+/// assert_eq!(message_id(&event.encode_to_vec()), Some("m-1"));
+/// assert_eq!(message_id(b"\xff\xff"), None);
+/// ```
+pub fn message_id(payload: &[u8]) -> Option<&str> {
+    let mut rest = payload;
+    let mut found = None;
+    while !rest.is_empty() {
+        let key = take_varint(&mut rest)?;
+        let skipped = match key & 7 {
+            0 => {
+                take_varint(&mut rest)?;
+                continue;
+            }
+            1 => 8,
+            2 => usize::try_from(take_varint(&mut rest)?).ok()?,
+            5 => 4,
+            _ => return None,
+        };
+        let (value, after) = rest.split_at_checked(skipped)?;
+        if key == MESSAGE_ID_KEY {
+            found = Some(value);
+        }
+        rest = after;
+    }
+    found.and_then(|id| std::str::from_utf8(id).ok()).filter(|id| !id.is_empty())
+}
+
+/// Field 8, length-delimited.
+const MESSAGE_ID_KEY: u64 = 8 << 3 | 2;
+
+fn take_varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0_u64;
+    for (index, byte) in rest.iter().take(10).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 == 0 {
+            *rest = rest.get(index + 1..)?;
+            return Some(value);
+        }
+    }
+    None
+}
+
+fn text(out: &mut Vec<u8>, before: &[u8], value: &str) {
+    out.extend_from_slice(before);
+    push_string(out, value);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_wire_event() -> impl Strategy<Value = TrackingEvent> {
+        let texts = proptest::collection::vec(any::<String>(), 10);
+        let query = proptest::collection::vec(any::<(String, String)>(), 0..4);
+        (texts, any::<i32>(), any::<bool>(), any::<i64>(), query).prop_map(|(texts, id, valid, time, query)| {
+            let mut texts = texts.into_iter();
+            let mut next = || texts.next().unwrap();
+            TrackingEvent {
+                programid: next(),
+                checksum: next(),
+                customer_id: id,
+                user_agent: next(),
+                program_name: next(),
+                customer_name: next(),
+                is_valid: valid,
+                message_id: next(),
+                event_time_ms: time,
+                event_type: next(),
+                referer: next(),
+                client_ip: next(),
+                trace_id: next(),
+                query: query.into_iter().map(|(name, value)| QueryParameter { name, value }).collect(),
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn an_event_is_read_back_as_it_was_written(event in any_wire_event()) {
+            prop_assert_eq!(TrackingEvent::from_payload(&event.encode_to_vec()), Ok(event));
+        }
+
+        #[test]
+        fn any_event_is_one_line_of_valid_json_in_the_order_of_the_answer(event in any_wire_event()) {
+            let mut line = Vec::new();
+            event.write_json(&mut line);
+            prop_assert!(!line.contains(&b'\n'));
+            let json: serde_json::Value = serde_json::from_slice(&line).unwrap();
+            prop_assert_eq!(&json["userAgent"], &event.user_agent);
+            prop_assert_eq!(&json["programId"], &event.programid);
+            prop_assert_eq!(&json["programName"], &event.program_name);
+            prop_assert_eq!(&json["checksum"], &event.checksum);
+            prop_assert_eq!(&json["customerId"], event.customer_id);
+            prop_assert_eq!(&json["customerName"], &event.customer_name);
+            prop_assert_eq!(&json["messageId"], &event.message_id);
+            prop_assert_eq!(&json["valid"], event.is_valid);
+            prop_assert_eq!(&json["eventTimeMs"], event.event_time_ms);
+            prop_assert_eq!(&json["eventType"], &event.event_type);
+            prop_assert_eq!(&json["referer"], &event.referer);
+            prop_assert_eq!(&json["clientIp"], &event.client_ip);
+            prop_assert_eq!(&json["traceId"], &event.trace_id);
+            prop_assert_eq!(json["query"].as_array().unwrap().len(), event.query.len());
+        }
+
+        #[test]
+        fn the_message_id_is_found_without_decoding_the_rest(event in any_wire_event()) {
+            let payload = event.encode_to_vec();
+            let expected = Some(event.message_id.as_str()).filter(|id| !id.is_empty());
+            prop_assert_eq!(message_id(&payload), expected);
+        }
+
+        #[test]
+        fn no_bytes_make_a_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let decoded = TrackingEvent::from_payload(&bytes);
+            let id = message_id(&bytes);
+            if let (Ok(event), Some(id)) = (decoded, id) {
+                prop_assert_eq!(event.message_id, id);
+            }
+        }
+
+        #[test]
+        fn a_cut_event_is_refused_or_read_never_a_panic(event in any_wire_event(), cut in any::<prop::sample::Index>()) {
+            let payload = event.encode_to_vec();
+            let cut = cut.index(payload.len() + 1);
+            let _decoded = TrackingEvent::from_payload(&payload[..cut]);
+            let _id = message_id(&payload[..cut]);
+        }
+    }
+}

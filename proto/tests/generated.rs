@@ -1,0 +1,34 @@
+//! The checked-in protobuf code is what `tracking.proto` generates.
+//!
+//! After a change to `tracking.proto`: `UPDATE=1 cargo test -p adtrack-proto --test generated`
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn the_checked_in_code_is_what_the_proto_file_generates() {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let checked_in = package.join("src/wire/generated.rs");
+    let generated = generate(package);
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&checked_in, &generated).unwrap();
+    }
+    assert!(
+        fs::read_to_string(&checked_in).unwrap_or_default() == generated,
+        "{} is not what proto/tracking.proto generates; update it with \
+         `UPDATE=1 cargo test -p adtrack-proto --test generated`",
+        checked_in.display(),
+    );
+}
+
+fn generate(package: &Path) -> String {
+    let descriptors = protox::compile(["tracking.proto"], [package]).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    prost_build::Config::new()
+        .out_dir(out.path())
+        .default_package_filename("generated")
+        .compile_fds(descriptors)
+        .unwrap();
+    fs::read_to_string(out.path().join("generated.rs")).unwrap()
+}
