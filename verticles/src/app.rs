@@ -1,0 +1,293 @@
+//! The composition: which verticles there are, how many of each, on which loops, and in which order they come and go.
+//!
+//! The only place that names them all. What is deployed first is undeployed last: requests end before the log closes, and
+//! the log hands over before the shipper ends.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adtrack_config::{Config, SAMPLE_PROGRAMS};
+use prometheus_client::registry::Registry;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use vertebra::{BuildError, Deploy, DeployError, Report, Runtime};
+
+use crate::addresses::{Addresses, reachable};
+use crate::cache::{self, Cache, SharedPrograms};
+use crate::embedded::{self, Embedded};
+use crate::http::{self, Acceptor, Admin, AdminOptions, BindError, Draining, Listener, Samples, Server};
+use crate::kinesis::{self, EventLog, Intake, KinesisClient, Shipper};
+use crate::redis::{Metrics as RedisMetrics, RedisStore, Updates};
+
+/// The loop of what must not sit between two requests: shipping, the store, the operators.
+const IO: &str = "io";
+/// A lookup is answered from what is known, or refused, this long before the caller gives up on it.
+const STORE_MARGIN: Duration = Duration::from_millis(100);
+/// What the last steps of a shutdown may take beyond what the settings allow for requests and events.
+const SHUTDOWN_MARGIN: Duration = Duration::from_millis(1_500);
+
+/// Why the service does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The data directory cannot be made.
+    #[error("data.dir is {dir}: it cannot be made", dir = dir.display())]
+    DataDir {
+        /// Which.
+        dir: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The event log cannot be opened; most often another process has it.
+    #[error("the event log cannot be opened")]
+    Log(#[from] kinesis::OpenError),
+    /// An address cannot be listened on.
+    #[error("{key} is {address}: it cannot be listened on", address = source.address)]
+    Listen {
+        /// The setting.
+        key: &'static str,
+        /// Why not.
+        source: BindError,
+    },
+    /// The runtime cannot be built.
+    #[error("the event loops cannot be started")]
+    Runtime(#[from] BuildError),
+    /// A verticle does not start.
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+    /// The addresses cannot be noted for other commands.
+    #[error("the addresses cannot be noted")]
+    Addresses(#[source] std::io::Error),
+    /// The signals that end the service cannot be listened for.
+    #[error("signals cannot be received")]
+    Signals(#[source] std::io::Error),
+    /// The compiled-in sample programs cannot be read.
+    #[error("the sample programs cannot be read")]
+    Samples(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Serves until SIGTERM or SIGINT, then drains. `announce` gets the lines for a person: where to look, and the mode.
+///
+/// # Errors
+/// [`AppError`] when the service cannot begin; nothing of it runs then.
+pub fn serve(config: &Config, announce: &mut dyn FnMut(&str)) -> Result<Report, AppError> {
+    let doors = Doors::open(config)?;
+    let runtime = build_runtime(config)?;
+    runtime.block_on(async {
+        let mut stop = Stop::listen().map_err(AppError::Signals)?;
+        let draining = Draining::default();
+        if let Err(error) = deploy(&runtime, config, &doors, &draining).await {
+            runtime.shutdown(config.shutdown_grace()).await;
+            return Err(error);
+        }
+        doors.addresses.write(&config.data.dir).map_err(AppError::Addresses)?;
+        announce(&welcome(config, &doors.addresses, runtime.event_loops()));
+        stop.wait().await;
+        tracing::info!("draining");
+        let report = drain(&runtime, config, &draining, &mut stop).await;
+        doors.addresses.remove(&config.data.dir);
+        log_report(&report);
+        Ok(report)
+    })
+}
+
+/// What must be there before anything is deployed: the log with its lock, and both listening sockets.
+struct Doors {
+    log: Arc<EventLog>,
+    public: Listener,
+    admin: Listener,
+    addresses: Addresses,
+    metrics: Metrics,
+}
+
+/// What each verticle counts, and the list that shows it.
+struct Metrics {
+    http: http::Metrics,
+    cache: cache::Metrics,
+    redis: RedisMetrics,
+    embedded: embedded::Metrics,
+    registry: Arc<Registry>,
+}
+
+impl Doors {
+    fn open(config: &Config) -> Result<Self, AppError> {
+        let dir = &config.data.dir;
+        std::fs::create_dir_all(dir).map_err(|source| AppError::DataDir { dir: dir.clone(), source })?;
+        let mut registry = Registry::default();
+        let events = kinesis::Metrics::register(&mut registry);
+        let log = EventLog::open(dir, &config.events, &config.kinesis, events)?;
+        let listen = |key, address| Listener::bind(address).map_err(|source| AppError::Listen { key, source });
+        let public = listen("http.listen", config.http.listen)?;
+        let admin = listen("admin.listen", config.admin.listen)?;
+        let addresses = Addresses { public: public.address(), admin: admin.address(), pid: std::process::id() };
+        Ok(Self { log, public, admin, addresses, metrics: Metrics::register(registry) })
+    }
+}
+
+impl Metrics {
+    fn register(mut registry: Registry) -> Self {
+        Self {
+            http: http::Metrics::register(&mut registry),
+            cache: cache::Metrics::register(&mut registry),
+            redis: RedisMetrics::register(&mut registry),
+            embedded: embedded::Metrics::register(&mut registry),
+            registry: Arc::new(registry),
+        }
+    }
+}
+
+fn build_runtime(config: &Config) -> Result<Runtime, BuildError> {
+    let mut builder = Runtime::builder()
+        .named_loop(IO)
+        .request_timeout(config.runtime.request_timeout)
+        .mailbox(config.runtime.mailbox_messages_max);
+    if let Some(loops) = config.runtime.loops {
+        builder = builder.event_loops(loops.get());
+    }
+    builder.build()
+}
+
+async fn deploy(rt: &Runtime, config: &Config, doors: &Doors, draining: &Draining) -> Result<(), AppError> {
+    let samples = Samples::parse(SAMPLE_PROGRAMS).map_err(|error| AppError::Samples(error.into()))?;
+    deploy_store(rt, config, &doors.metrics).await?;
+    deploy_cache(rt, config, &doors.metrics).await?;
+    deploy_events(rt, config, &doors.log).await?;
+    deploy_doors(rt, config, doors, draining, samples).await
+}
+
+/// Where programs are kept: in Redis, with a listener for what is pushed; or in a local file.
+async fn deploy_store(rt: &Runtime, config: &Config, metrics: &Metrics) -> Result<(), AppError> {
+    if config.redis.host.is_some() {
+        let (redis, counts) = (config.redis.clone(), metrics.redis.clone());
+        let store = Deploy::new(move || RedisStore::new(redis.clone(), counts.clone()));
+        rt.deploy(store.name("redis").on_loop(IO)).await?;
+        let (redis, counts) = (config.redis.clone(), metrics.redis.clone());
+        let updates = Deploy::new(move || Updates::new(redis.clone(), counts.clone()));
+        rt.deploy(updates.name("updates").on_loop(IO)).await?;
+    } else {
+        let limits =
+            embedded::Limits { programs_max: config.store.programs_max, file_bytes_max: config.store.file_bytes_max };
+        let options = embedded::Options { data_dir: config.data.dir.clone(), seed: SAMPLE_PROGRAMS.to_owned(), limits };
+        let counts = metrics.embedded.clone();
+        let store = Deploy::new(move || Embedded::new(options.clone(), counts.clone()));
+        rt.deploy(store.name("embedded").on_loop(IO)).await?;
+    }
+    Ok(())
+}
+
+/// One instance a loop, over one memory: a lookup never leaves its loop, and a program is held once.
+async fn deploy_cache(rt: &Runtime, config: &Config, metrics: &Metrics) -> Result<(), AppError> {
+    let programs = SharedPrograms::new(&config.cache);
+    let store_timeout = config.http.lookup_timeout.saturating_sub(STORE_MARGIN).max(STORE_MARGIN / 2);
+    let counts = metrics.cache.clone();
+    let cache = Deploy::new(move || Cache::new(programs.clone(), store_timeout, counts.clone()));
+    rt.deploy(cache.name("cache").instances(rt.event_loops())).await?;
+    Ok(())
+}
+
+/// The shipper first, so that it ends last: what the intake hands over when it stops still finds it.
+async fn deploy_events(rt: &Runtime, config: &Config, log: &Arc<EventLog>) -> Result<(), AppError> {
+    if config.kinesis.stream.is_some() {
+        let (kinesis, own) = (config.kinesis.clone(), Arc::clone(log));
+        let shipper = Deploy::new(move || Shipper::new(Arc::clone(&own), KinesisClient::new(kinesis.clone())));
+        rt.deploy(shipper.name("shipper").on_loop(IO)).await?;
+    }
+    let own = Arc::clone(log);
+    let intake = Deploy::new(move || Intake::new(Arc::clone(&own)));
+    rt.deploy(intake.name("intake").instances(rt.event_loops())).await?;
+    Ok(())
+}
+
+/// The operators' side, then the public one; the acceptor last: it must stop first.
+async fn deploy_doors(
+    rt: &Runtime,
+    config: &Config,
+    doors: &Doors,
+    draining: &Draining,
+    samples: Samples,
+) -> Result<(), AppError> {
+    let http = Arc::new(config.http.clone());
+    let options = AdminOptions {
+        admin: config.admin.clone(),
+        http: Arc::clone(&http),
+        samples: samples.clone(),
+        registry: Arc::clone(&doors.metrics.registry),
+        event_loops: rt.event_loops(),
+    };
+    let (listener, counts) = (doors.admin.clone(), doors.metrics.http.clone());
+    let admin = Deploy::new(move || Admin::new(listener.clone(), options.clone(), counts.clone()));
+    rt.deploy(admin.name("admin").on_loop(IO)).await?;
+
+    let (own, counts, leaving) = (Arc::clone(&http), doors.metrics.http.clone(), draining.clone());
+    let server = Deploy::new(move || Server::new(Arc::clone(&own), samples.clone(), leaving.clone(), counts.clone()));
+    rt.deploy(server.name("http").instances(rt.event_loops())).await?;
+
+    let (listener, counts, leaving) = (doors.public.clone(), doors.metrics.http.clone(), draining.clone());
+    let acceptor =
+        Deploy::new(move || Acceptor::new(listener.clone(), Arc::clone(&http), leaving.clone(), counts.clone()));
+    rt.deploy(acceptor.name("acceptor")).await?;
+    Ok(())
+}
+
+/// Says "not ready" for a while, so that load balancers turn away, then ends everything in order. A second signal cuts the
+/// while short.
+async fn drain(rt: &Runtime, config: &Config, draining: &Draining, stop: &mut Stop) -> Report {
+    draining.begin();
+    if !config.http.drain_delay.is_zero() {
+        // Either is a reason to go on: the time is up, or somebody is in a hurry.
+        let (Ok(()) | Err(_)) = rt.clock().timeout(config.http.drain_delay, stop.wait()).await;
+    }
+    let grace = config.http.drain + config.kinesis.flush_max + SHUTDOWN_MARGIN;
+    rt.shutdown(grace).await
+}
+
+/// The signals that end the service.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn welcome(config: &Config, addresses: &Addresses, event_loops: usize) -> String {
+    let public = reachable(addresses.public);
+    let programs = match &config.redis.host {
+        Some(host) => format!("programs from Redis at {host}:{}", config.redis.port),
+        None => format!("programs from {}", config.data.dir.join(embedded::FILE_NAME).display()),
+    };
+    let events = match &config.kinesis.stream {
+        Some(stream) => format!("events to the Kinesis stream {stream}"),
+        None => format!("events stay in {}", config.data.dir.join("events").display()),
+    };
+    let admin = addresses.admin;
+    format!(
+        "adtrack serves http://{public} on {event_loops} event loops; {programs}; {events}
+         try   curl http://{public}/event/212313
+         admin http://{admin}/metrics, http://{admin}/health/deps"
+    )
+}
+
+fn log_report(report: &Report) {
+    for one in &report.deployments {
+        for failure in &one.failures {
+            tracing::warn!(deployment = %one.name, %failure, "not everything ended well");
+        }
+        if one.abandoned > 0 {
+            tracing::warn!(deployment = %one.name, abandoned = one.abandoned, "work was given up");
+        }
+    }
+    for event_loop in &report.stuck_loops {
+        tracing::error!(event_loop, "an event loop did not end");
+    }
+    tracing::info!(took_ms = report.took.as_millis() as u64, clean = report.is_clean(), "stopped");
+}

@@ -1,0 +1,213 @@
+//! The programs in memory, shared by the cache instances of all loops.
+//!
+//! A read of the store takes time, and a push may come meanwhile. The push is the newer one whatever the read brings, so
+//! a read takes a [`Ticket`] before it asks, and its answer is kept only if nothing has happened to that id since: the
+//! knowledge under the id is the one the ticket saw, and no change was counted for it. The second condition is there for
+//! a pushed program that was evicted again before the read came back. Both are looked at under moka's lock of that key.
+//!
+//! A store that lost its data must not make every program unknown when it comes back, and a program that was only ever
+//! published is in no store at all. So a revalidation that finds nothing leaves a program its time: only a deletion that
+//! was pushed, or the end of that time, makes it unknown.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use adtrack_config::CacheConfig;
+use adtrack_proto::bus::Change;
+use adtrack_proto::{Program, ProgramId};
+use moka::ops::compute::Op;
+
+use super::known::{Era, Known, Standing, Terms};
+
+/// How long past its time a program is answered while the store cannot be asked.
+pub const STALE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Changes are counted in so many slots: two ids that share one cost a needless read of the store now and then.
+const CHANGE_SLOTS: usize = 1_024;
+
+/// The programs in memory. A clone is the same memory.
+#[derive(Debug, Clone)]
+pub struct SharedPrograms {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    known: moka::sync::Cache<ProgramId, Known>,
+    terms: Terms,
+    purges: AtomicU64,
+    revalidations: AtomicU64,
+    stamps: AtomicU64,
+    changes: Box<[AtomicU64]>,
+    hasher: RandomState,
+}
+
+/// A read of the store that is about to begin.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    /// What can be answered if the read fails.
+    pub(super) stale: Option<Arc<Program>>,
+    since: Duration,
+    era: Era,
+    changes: u64,
+    seen: Option<u64>,
+}
+
+/// What became of a read's answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Settled {
+    /// It is the answer, and what is known from now on.
+    Kept,
+    /// Something newer is known: that is the answer.
+    Newer(Option<Arc<Program>>),
+    /// The store does not have it, but nothing says that it was deleted: it is the answer until its time is over.
+    Unconfirmed(Arc<Program>),
+    /// Something newer was known and is not any more: ask again.
+    Overtaken,
+}
+
+impl SharedPrograms {
+    /// An empty memory with the bounds of the configuration.
+    pub fn new(config: &CacheConfig) -> Self {
+        let ttl = config.ttl;
+        let terms = Terms { ttl, absent_ttl: config.absent_ttl.unwrap_or_default(), stale_max: ttl + STALE_MAX };
+        let known = moka::sync::Cache::builder()
+            .name("programs")
+            .max_capacity(config.programs_max as u64)
+            // Freshness is ours, on the runtime's clock; this only frees what nobody will be answered with any more.
+            .time_to_live(terms.stale_max)
+            .build();
+        let changes = std::iter::repeat_with(AtomicU64::default).take(CHANGE_SLOTS).collect();
+        let inner = Inner {
+            known,
+            terms,
+            purges: AtomicU64::default(),
+            revalidations: AtomicU64::default(),
+            stamps: AtomicU64::default(),
+            changes,
+            hasher: RandomState::new(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// What is known of a program, and what that is worth now.
+    pub(super) fn get(&self, id: &ProgramId, now: Duration) -> Standing {
+        let known = self.inner.known.get(id);
+        known.map_or(Standing::Gone, |known| known.standing(now, self.era(), &self.inner.terms))
+    }
+
+    /// To be taken before the store is asked.
+    pub(super) fn begin(&self, id: &ProgramId, now: Duration) -> Ticket {
+        let inner = &self.inner;
+        // In this order: what happens between the two lines makes the ticket void, never falsely good.
+        let (era, changes) = (self.era(), self.changes_of(id).load(Ordering::SeqCst));
+        let seen = inner.known.get(id);
+        let stale = seen.as_ref().and_then(|known| match known.standing(now, era, &inner.terms) {
+            Standing::Stale(program) | Standing::Fresh(Some(program)) => Some(program),
+            Standing::Fresh(None) | Standing::Gone => None,
+        });
+        Ticket { stale, since: now, era, changes, seen: seen.map(|known| known.stamp) }
+    }
+
+    /// To be given what the store said.
+    pub(super) fn settle(
+        &self,
+        id: &ProgramId,
+        ticket: &Ticket,
+        answer: Option<Arc<Program>>,
+        now: Duration,
+    ) -> Settled {
+        let inner = &self.inner;
+        let mut settled = Settled::Overtaken;
+        let compute = inner.known.entry_by_ref(id).and_compute_with(|entry| {
+            let found = entry.map(moka::Entry::into_value);
+            let changed = self.changes_of(id).load(Ordering::SeqCst) != ticket.changes;
+            if changed || found.as_ref().map(|known| known.stamp) != ticket.seen {
+                let standing = found.map(|known| known.standing(now, self.era(), &inner.terms));
+                if let Some(Standing::Fresh(newer)) = standing {
+                    settled = Settled::Newer(newer);
+                }
+                return Op::Nop;
+            }
+            // Of the era in which the read began: a purge or revalidation since then holds for its answer too.
+            let (era, stamp) = (ticket.era, self.stamp());
+            if answer.is_none()
+                && let Some(known) = found
+                && let Some(program) = known.in_its_time(now, era, &inner.terms)
+            {
+                settled = Settled::Unconfirmed(program);
+                return Op::Put(Known { era, stamp, ..known });
+            }
+            settled = Settled::Kept;
+            if answer.is_none() && inner.terms.absent_ttl.is_zero() {
+                return Op::Remove;
+            }
+            Op::Put(Known { answer, since: ticket.since, era, stamp })
+        });
+        drop(compute);
+        settled
+    }
+
+    /// What was pushed is what is known from now on.
+    pub(super) fn push(&self, change: Change, now: Duration) {
+        let (id, answer) = match change {
+            Change::Put(program) => (program.program_id.clone(), Some(program)),
+            Change::Deleted(id) => (id, None),
+        };
+        let compute = self.inner.known.entry_by_ref(&id).and_compute_with(|_| {
+            self.changes_of(&id).fetch_add(1, Ordering::SeqCst);
+            if answer.is_none() && self.inner.terms.absent_ttl.is_zero() {
+                return Op::Remove;
+            }
+            Op::Put(Known { answer, since: now, era: self.era(), stamp: self.stamp() })
+        });
+        drop(compute);
+    }
+
+    /// Nothing known is trusted any more without asking.
+    pub(super) fn revalidate(&self) {
+        self.inner.revalidations.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Nothing is known any more.
+    pub(super) fn purge(&self) {
+        self.inner.purges.fetch_add(1, Ordering::SeqCst);
+        // The era alone has done it; this frees the memory.
+        self.inner.known.invalidate_all();
+    }
+
+    /// How many programs can be answered from memory. Takes some milliseconds for each 100,000: for a worker.
+    pub(super) fn count_programs(&self, now: Duration) -> u64 {
+        let answers = |known: Known| match known.standing(now, self.era(), &self.inner.terms) {
+            Standing::Fresh(answer) => answer.is_some(),
+            Standing::Stale(_) => true,
+            Standing::Gone => false,
+        };
+        self.inner.known.iter().filter(|(_, known)| answers(known.clone())).count() as u64
+    }
+
+    /// Does moka's pending work, so that fewer lookups have to; returns how much is in memory.
+    pub(super) fn tidy(&self) -> u64 {
+        self.inner.known.run_pending_tasks();
+        self.inner.known.entry_count()
+    }
+
+    fn era(&self) -> Era {
+        let inner = &self.inner;
+        Era { purges: inner.purges.load(Ordering::SeqCst), revalidations: inner.revalidations.load(Ordering::SeqCst) }
+    }
+
+    fn stamp(&self) -> u64 {
+        self.inner.stamps.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn changes_of(&self, id: &ProgramId) -> &AtomicU64 {
+        let slot = self.inner.hasher.hash_one(id.as_str()) % CHANGE_SLOTS as u64;
+        &self.inner.changes[slot as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests;

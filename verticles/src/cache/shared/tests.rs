@@ -1,0 +1,139 @@
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use proptest::prelude::*;
+
+use super::*;
+
+const AT: Duration = Duration::from_secs(1);
+
+fn shared(programs_max: usize) -> SharedPrograms {
+    let (ttl, absent_ttl) = (Duration::from_secs(600), Some(Duration::from_secs(5)));
+    SharedPrograms::new(&CacheConfig { programs_max, ttl, absent_ttl, fill_programs_max: 1 })
+}
+
+fn program(id: &ProgramId, version: i32) -> Arc<Program> {
+    let json = format!(
+        r#"{{"programId":"{id}","programName":"a","checksum":"c","customerId":{version},"customerName":"n","valid":true}}"#
+    );
+    Arc::new(Program::from_json(json.as_bytes()).unwrap())
+}
+
+/// What can happen to one program, in any order.
+#[derive(Debug, Clone)]
+enum Step {
+    /// Somebody writes the next version to the store.
+    Write,
+    /// A read begins: it will bring what the store holds now.
+    Begin,
+    /// The oldest (or the newest) read under way comes back.
+    Settle {
+        newest: bool,
+    },
+    /// The last version written is pushed.
+    Push,
+    /// Memory is short.
+    Evict,
+    Revalidate,
+    Purge,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => Just(Step::Write),
+        4 => Just(Step::Begin),
+        4 => any::<bool>().prop_map(|newest| Step::Settle { newest }),
+        3 => Just(Step::Push),
+        1 => Just(Step::Evict),
+        1 => Just(Step::Revalidate),
+        1 => Just(Step::Purge),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Reads overlap pushes in every way; what memory vouches for is never older than the last push, nor than what it
+    /// vouched for before.
+    #[test]
+    fn memory_never_goes_back_behind_a_push(steps in prop::collection::vec(any_step(), 1..60)) {
+        let (shared, id) = (shared(100), ProgramId::new("1").unwrap());
+        let (mut stored, mut pushed) = (0, 0);
+        let mut under_way = std::collections::VecDeque::new();
+        for step in steps {
+            match step {
+                Step::Write => stored += 1,
+                Step::Begin => under_way.push_back((shared.begin(&id, AT), stored)),
+                Step::Settle { newest } => {
+                    let read = if newest { under_way.pop_back() } else { under_way.pop_front() };
+                    if let Some((ticket, version)) = read {
+                        let settled = shared.settle(&id, &ticket, Some(program(&id, version)), AT);
+                        if let Settled::Newer(newer) = settled {
+                            prop_assert!(newer.unwrap().customer_id >= pushed);
+                        }
+                    }
+                }
+                Step::Push => {
+                    pushed = stored;
+                    shared.push(Change::Put(program(&id, stored)), AT);
+                }
+                Step::Evict => shared.inner.known.invalidate(&id),
+                Step::Revalidate => shared.revalidate(),
+                Step::Purge => shared.purge(),
+            }
+            if let Standing::Fresh(Some(known)) | Standing::Stale(known) = shared.get(&id, AT) {
+                prop_assert!(known.customer_id >= pushed, "version {} is known, {pushed} was pushed", known.customer_id);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_bound_of_programs_holds() {
+    let shared = shared(100);
+    for n in 0..10_000 {
+        let id = ProgramId::new(format!("p{n}")).unwrap();
+        shared.push(Change::Put(program(&id, n)), AT);
+    }
+    assert!(shared.tidy() <= 100);
+    assert!(shared.count_programs(AT) <= 100);
+}
+
+#[test]
+fn a_push_wins_over_reads_on_other_threads() {
+    let (shared, id) = (shared(100), ProgramId::new("1").unwrap());
+    let stored = std::sync::atomic::AtomicI32::new(0);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        for _ in 0..2 {
+            threads.spawn(|| {
+                while !done.load(Ordering::SeqCst) {
+                    let ticket = shared.begin(&id, AT);
+                    let version = stored.load(Ordering::SeqCst);
+                    std::thread::yield_now();
+                    shared.settle(&id, &ticket, Some(program(&id, version)), AT);
+                }
+            });
+        }
+        for version in 1..20_000 {
+            stored.store(version, Ordering::SeqCst);
+            shared.push(Change::Put(program(&id, version)), AT);
+            let Standing::Fresh(Some(known)) = shared.get(&id, AT) else { panic!("the push is gone") };
+            assert_eq!(known.customer_id, version);
+            if version % 16 == 0 {
+                shared.inner.known.invalidate(&id);
+            }
+        }
+        done.store(true, Ordering::SeqCst);
+    });
+}
+
+/// A push counts its change before moka shows its program; a read can begin between the two on another loop.
+#[test]
+fn a_read_that_begins_in_the_middle_of_a_push_does_not_replace_it() {
+    let (shared, id) = (shared(100), ProgramId::new("1").unwrap());
+    shared.changes_of(&id).fetch_add(1, Ordering::SeqCst);
+    let ticket = shared.begin(&id, AT);
+    let known = Known { answer: Some(program(&id, 1)), since: AT, era: shared.era(), stamp: shared.stamp() };
+    shared.inner.known.insert(id.clone(), known);
+    assert_eq!(shared.settle(&id, &ticket, Some(program(&id, 0)), AT), Settled::Newer(Some(program(&id, 1))));
+}

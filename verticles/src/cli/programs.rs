@@ -1,0 +1,241 @@
+//! `programs put | get | list | import`.
+//!
+//! What is put is stored and published. The functions block; each runs on an executor of its own.
+
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::sync::Arc;
+
+use adtrack_proto::bus::PutPrograms;
+use adtrack_proto::{Program, ProgramError, ProgramId, ProgramIdError};
+
+use super::elements::{ELEMENT_BYTES_MAX, Element, Elements};
+use super::program_store::ProgramStore;
+
+pub use super::program_store::{StoreError, Target};
+
+/// A progress line is written each time that so many programs are stored.
+const PROGRESS_PROGRAMS: u64 = 10_000;
+/// Programs of an import that are stored together: what is in memory, and what a service handles at a time.
+const BATCH_PROGRAMS: usize = PutPrograms::MAX;
+/// Bytes of them, about: the admin API takes a body of 1 MiB.
+const BATCH_BYTES: usize = 512 << 10;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramsError {
+    /// The file cannot be read.
+    #[error("{name} cannot be read")]
+    Input {
+        /// Its name.
+        name: String,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// What should be one program is longer than a program can be.
+    #[error("{name} has more than {ELEMENT_BYTES_MAX} bytes, one program has at most that; use import for several")]
+    TooLong {
+        /// The file's name.
+        name: String,
+    },
+    /// It is not a program.
+    #[error("{name} is not a program: {source}")]
+    NotAProgram {
+        /// The file's name.
+        name: String,
+        /// What is wrong with it.
+        source: ProgramError,
+    },
+    /// What was asked for cannot be an id.
+    #[error(transparent)]
+    Id(#[from] ProgramIdError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The output cannot be written.
+    #[error("the output cannot be written")]
+    Output(#[source] io::Error),
+    /// There is no executor.
+    #[error("the command cannot be run")]
+    Executor(#[source] io::Error),
+    /// The store failed in the middle of an import.
+    #[error("stopped after {imported} programs: {source}")]
+    Stopped {
+        /// Stored and published before.
+        imported: u64,
+        /// Why.
+        source: StoreError,
+    },
+}
+
+/// What an import came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Imported {
+    /// Programs stored and published.
+    pub imported: u64,
+    /// Elements that are no programs; each was reported.
+    pub failed: u64,
+}
+
+/// A named input: a file, or what comes in on standard input.
+pub struct Input {
+    name: String,
+    reader: Box<dyn BufRead>,
+}
+
+impl std::fmt::Debug for Input {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Input").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Input {
+    /// The file of this name; `-` is standard input.
+    ///
+    /// # Errors
+    /// [`ProgramsError::Input`] when there is no such file.
+    pub fn open(name: &str) -> Result<Self, ProgramsError> {
+        if name == "-" {
+            return Ok(Self::new("standard input", io::stdin().lock()));
+        }
+        let file = File::open(name).map_err(|source| ProgramsError::Input { name: name.to_owned(), source })?;
+        Ok(Self::new(name, BufReader::new(file)))
+    }
+
+    /// Any input, with the name that errors give it.
+    pub fn new(name: &str, reader: impl BufRead + 'static) -> Self {
+        Self { name: name.to_owned(), reader: Box::new(reader) }
+    }
+}
+
+/// Stores and publishes one program, a JSON object in the contract's shape; returns its id.
+///
+/// # Errors
+/// Those of [`ProgramsError`] but `Stopped`.
+pub fn put(target: &Target, input: Input) -> Result<ProgramId, ProgramsError> {
+    let Input { name, reader } = input;
+    let mut json = Vec::new();
+    let read = reader.take(ELEMENT_BYTES_MAX as u64 + 1).read_to_end(&mut json);
+    read.map_err(|source| ProgramsError::Input { name: name.clone(), source })?;
+    if json.len() > ELEMENT_BYTES_MAX {
+        return Err(ProgramsError::TooLong { name });
+    }
+    let program = Program::from_json(&json).map_err(|source| ProgramsError::NotAProgram { name, source })?;
+    let program = Arc::new(program);
+    block_on(async {
+        let mut store = ProgramStore::open(target).await?;
+        store.put(std::slice::from_ref(&program)).await?;
+        Ok(program.program_id.clone())
+    })
+}
+
+/// What the store holds under an id.
+///
+/// # Errors
+/// [`ProgramsError::Id`] or [`ProgramsError::Store`].
+pub fn get(target: &Target, id: &str) -> Result<Option<Program>, ProgramsError> {
+    let id = ProgramId::new(id)?;
+    block_on(async { Ok(ProgramStore::open(target).await?.get(&id).await?) })
+}
+
+/// Writes every program of the store, one JSON object a line, in no particular order; returns how many. That nobody
+/// reads on is no error.
+///
+/// # Errors
+/// [`ProgramsError::Store`] or [`ProgramsError::Output`].
+pub fn list(target: &Target, out: &mut impl Write) -> Result<u64, ProgramsError> {
+    block_on(async {
+        let mut store = ProgramStore::open(target).await?;
+        let (mut listed, mut cursor) = (0, None);
+        loop {
+            let (programs, next) = store.page(cursor).await?;
+            for program in &programs {
+                match writeln!(out, "{}", program.to_json()) {
+                    Ok(()) => listed += 1,
+                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(listed),
+                    Err(error) => return Err(ProgramsError::Output(error)),
+                }
+            }
+            cursor = next;
+            if cursor.is_none() {
+                return Ok(listed);
+            }
+        }
+    })
+}
+
+/// Stores and publishes the programs of a JSON array or an NDJSON file, however many. What is no program is reported to
+/// `report` with its line, and the rest goes on; progress is reported there too.
+///
+/// # Errors
+/// [`ProgramsError::Store`] when nothing was imported yet, [`ProgramsError::Stopped`] later.
+pub fn import(target: &Target, input: Input, report: &mut impl Write) -> Result<Imported, ProgramsError> {
+    block_on(async {
+        let mut import =
+            Import { store: ProgramStore::open(target).await?, report, batch: Batch::default(), imported: 0 };
+        let mut failed = 0;
+        for Element { line, text } in Elements::new(input.reader) {
+            let program = match text {
+                Ok(text) => Program::from_json(&text).map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            match program {
+                Ok(program) => import.add(program).await?,
+                Err(error) => {
+                    failed += 1;
+                    writeln!(import.report, "{}, line {line}: {error}", input.name).map_err(ProgramsError::Output)?;
+                }
+            }
+        }
+        import.flush().await?;
+        Ok(Imported { imported: import.imported, failed })
+    })
+}
+
+struct Import<'r, W> {
+    store: ProgramStore,
+    report: &'r mut W,
+    batch: Batch,
+    imported: u64,
+}
+
+#[derive(Default)]
+struct Batch {
+    programs: Vec<Arc<Program>>,
+    bytes: usize,
+}
+
+impl<W: Write> Import<'_, W> {
+    async fn add(&mut self, program: Program) -> Result<(), ProgramsError> {
+        let bytes = program.to_json().len();
+        if self.batch.programs.len() == BATCH_PROGRAMS || self.batch.bytes + bytes > BATCH_BYTES {
+            self.flush().await?;
+        }
+        self.batch.bytes += bytes;
+        self.batch.programs.push(Arc::new(program));
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), ProgramsError> {
+        let Batch { programs, .. } = std::mem::take(&mut self.batch);
+        if programs.is_empty() {
+            return Ok(());
+        }
+        let imported = self.imported;
+        self.store.put(&programs).await.map_err(|source| ProgramsError::Stopped { imported, source })?;
+        self.imported += programs.len() as u64;
+        if imported / PROGRESS_PROGRAMS != self.imported / PROGRESS_PROGRAMS {
+            writeln!(self.report, "{} programs imported", self.imported).map_err(ProgramsError::Output)?;
+        }
+        Ok(())
+    }
+}
+
+fn block_on<T>(command: impl Future<Output = Result<T, ProgramsError>>) -> Result<T, ProgramsError> {
+    let executor = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    executor.map_err(ProgramsError::Executor)?.block_on(command)
+}
+
+#[cfg(test)]
+mod tests;

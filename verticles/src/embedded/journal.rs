@@ -1,0 +1,156 @@
+//! The way to the disk: what waits for it, and the one task that writes.
+
+use std::cell::RefCell;
+use std::collections::{HashSet, VecDeque};
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use adtrack_proto::Program;
+use adtrack_proto::bus::Change;
+use tokio::sync::{Notify, oneshot};
+use vertebra::Context;
+
+use super::{Embedded, ProgramFile};
+use crate::changes;
+
+/// The most puts one write takes together.
+const GROUP_ENTRIES_MAX: usize = 64;
+
+/// Something that is to be on the disk.
+#[derive(Debug, Clone)]
+pub(super) enum Entry {
+    /// These programs.
+    Put(Vec<Arc<Program>>),
+    /// No program at all.
+    Purge,
+}
+
+/// Why an entry is not on the disk, for a person.
+#[derive(Debug, Clone)]
+pub(super) struct NotWritten(pub(super) String);
+
+type Written = Result<(), NotWritten>;
+
+/// What waits for the disk. Bounded by the handlers in flight, each of which waits for one entry.
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    waiting: RefCell<VecDeque<(Entry, oneshot::Sender<Written>)>>,
+    more: Notify,
+}
+
+impl Journal {
+    /// Has an entry written; done when it is on the disk and the caches were told.
+    pub(super) async fn write(&self, entry: Entry) -> Written {
+        let (answer, written) = oneshot::channel();
+        self.waiting.borrow_mut().push_back((entry, answer));
+        self.more.notify_one();
+        written.await.unwrap_or_else(|_| Err(NotWritten("the store is stopping".to_owned())))
+    }
+
+    /// How many programs wait.
+    pub(super) fn waiting_programs(&self) -> usize {
+        let programs = |(entry, _): &(Entry, _)| match entry {
+            Entry::Put(programs) => programs.len(),
+            Entry::Purge => 0,
+        };
+        self.waiting.borrow().iter().map(programs).sum()
+    }
+
+    /// What the next write takes: a purge, or the puts before the next purge as one.
+    fn next_group(&self) -> Option<Group> {
+        let mut waiting = self.waiting.borrow_mut();
+        let (entry, answer) = waiting.pop_front()?;
+        let mut group = Group { entry, answers: vec![answer] };
+        while let Group { entry: Entry::Put(programs), answers } = &mut group
+            && answers.len() < GROUP_ENTRIES_MAX
+            && let Some((Entry::Put(_), _)) = waiting.front()
+            && let Some((Entry::Put(more), answer)) = waiting.pop_front()
+        {
+            programs.extend(more);
+            answers.push(answer);
+        }
+        Some(group)
+    }
+}
+
+/// What one write takes, and who waits for it.
+struct Group {
+    entry: Entry,
+    answers: Vec<oneshot::Sender<Written>>,
+}
+
+/// Writes what waits, one group after the other, as long as the store lives.
+pub(super) async fn keep(ctx: Context<Embedded>, file: ProgramFile) {
+    // Only ever locked on a worker, by one write at a time.
+    let file = Arc::new(Mutex::new(file));
+    let store = ctx.verticle();
+    loop {
+        let Some(Group { entry, answers }) = store.journal.next_group() else {
+            store.journal.more.notified().await;
+            continue;
+        };
+        let written = write(&ctx, &file, entry).await;
+        store.last_error.replace(written.as_ref().err().map(|NotWritten(error)| error.clone()));
+        for answer in answers {
+            // Whoever asked may have stopped waiting; the entry is written all the same.
+            drop(answer.send(written.clone()));
+        }
+    }
+}
+
+async fn write(ctx: &Context<Embedded>, file: &Arc<Mutex<ProgramFile>>, entry: Entry) -> Written {
+    let store = ctx.verticle();
+    store.metrics.writes.inc();
+    let (file, for_disk) = (Arc::clone(file), entry.clone());
+    let stored = store.stored_with(&entry);
+    let worked = ctx.execute_blocking(move || {
+        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        match &for_disk {
+            Entry::Put(programs) => file.append(programs, stored),
+            Entry::Purge => file.clear(),
+        }
+    });
+    let failure: Box<dyn Error> = match worked.await {
+        Ok(Ok(())) => {
+            store.apply(ctx, entry).await;
+            return Ok(());
+        }
+        Ok(Err(error)) => error.into(),
+        Err(error) => error.into(),
+    };
+    let cause = failure.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+    let failure = format!("{failure}{cause}");
+    store.metrics.write_failures.inc();
+    tracing::warn!(error = %failure, "the embedded store could not be written");
+    Err(NotWritten(failure))
+}
+
+impl Embedded {
+    /// How many programs the store holds with the entry in it.
+    fn stored_with(&self, entry: &Entry) -> usize {
+        let Entry::Put(programs) = entry else { return 0 };
+        let known = self.programs.borrow();
+        let ids = programs.iter().map(|program| &program.program_id);
+        let new: HashSet<_> = ids.filter(|id| !known.contains_key(*id)).collect();
+        known.len() + new.len()
+    }
+
+    /// What is on the disk now is what is answered from now on, here and - for what was put - in the caches.
+    async fn apply(&self, ctx: &Context<Self>, entry: Entry) {
+        let Entry::Put(programs) = entry else {
+            self.programs.borrow_mut().clear();
+            return self.show_count();
+        };
+        self.metrics.puts.inc_by(programs.len() as u64);
+        let known = programs.iter().map(|program| (program.program_id.clone(), Arc::clone(program)));
+        self.programs.borrow_mut().extend(known);
+        self.show_count();
+        let last = programs.last().cloned();
+        if let Err(error) = changes::tell(ctx.bus(), ctx.clock(), programs.into_iter().map(Change::Put)).await {
+            tracing::error!(%error, "a change was stored, but caches may answer without it until it expires there");
+        }
+        if let Some(last) = last {
+            changes::taken(ctx.bus(), Change::Put(last)).await;
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The store of a node that has no Redis: programs in memory, each put in a file before it counts.
+//!
+//! [`Embedded`] is deployed once, on the loop that does not serve requests. It answers the `store.*` addresses; what is
+//! put is published as a change when it is on the disk, so that a cache never knows more than the next start would.
+//! Disk work is done on workers. Puts that come during a write share the next one.
+
+mod file;
+mod journal;
+mod metrics;
+
+use std::cell::RefCell;
+use std::ops::Bound;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use adtrack_proto::bus::{
+    AskHealth, Health, INVALID, ListPrograms, Lookup, OVERLOADED, ProgramPage, PurgeStore, PutPrograms, STORE_HEALTH,
+    STORE_LIST, STORE_LOOKUP, STORE_PURGE, STORE_PUT, UNAVAILABLE,
+};
+use adtrack_proto::{Program, ProgramId};
+use vertebra::{BoxError, Context, Failure, Handler, Verticle};
+
+use journal::{Entry, Journal, NotWritten};
+
+pub use file::{FILE_NAME, Limits, OpenError, Opened, ProgramFile, Programs, WriteError};
+pub use metrics::Metrics;
+
+/// Puts that may wait for the disk at a time; more stay in the mailbox.
+const PUTS_IN_FLIGHT_MAX: usize = 64;
+/// Lookups come from every loop at once.
+const LOOKUP_MAILBOX: usize = 4_096;
+/// The most programs of one page.
+const PAGE_PROGRAMS_MAX: usize = 1_000;
+
+/// What the store needs to know.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where its file is.
+    pub data_dir: PathBuf,
+    /// What it holds when it is new: a JSON array of programs.
+    pub seed: String,
+    /// How much it may hold.
+    pub limits: Limits,
+}
+
+/// The embedded store; see the [module](self).
+#[derive(Debug)]
+pub struct Embedded {
+    options: Options,
+    metrics: Metrics,
+    programs: RefCell<Programs>,
+    journal: Journal,
+    last_error: RefCell<Option<String>>,
+}
+
+impl Embedded {
+    /// A store that opens its file when it is deployed.
+    pub fn new(options: Options, metrics: Metrics) -> Self {
+        Self {
+            options,
+            metrics,
+            programs: RefCell::default(),
+            journal: Journal::default(),
+            last_error: RefCell::default(),
+        }
+    }
+
+    /// How many programs there are once these are in, if that is allowed.
+    fn room_for(&self, programs: &[Arc<Program>]) -> Result<(), Failure> {
+        let known = self.programs.borrow();
+        let new = programs.iter().filter(|program| !known.contains_key(&program.program_id)).count();
+        let programs_max = self.options.limits.programs_max;
+        if known.len() + self.journal.waiting_programs() + new <= programs_max {
+            return Ok(());
+        }
+        Err(Failure::new(OVERLOADED, format!("the store is full: store.programs_max is {programs_max}")))
+    }
+
+    async fn write(&self, entry: Entry) -> Result<(), Failure> {
+        self.journal.write(entry).await.map_err(|NotWritten(reason)| Failure::new(UNAVAILABLE, reason))
+    }
+
+    fn show_count(&self) {
+        self.metrics.programs.set(i64::try_from(self.programs.borrow().len()).unwrap_or(i64::MAX));
+    }
+}
+
+impl Verticle for Embedded {
+    async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        let Options { data_dir, seed, limits } = self.options.clone();
+        let opened = ctx.execute_blocking(move || ProgramFile::open(&data_dir, &seed, limits)).await??;
+        tracing::info!(
+            file = %opened.file.path().display(),
+            programs = opened.programs.len(),
+            torn_bytes = opened.torn_bytes,
+            seeded = opened.seeded,
+            "embedded store opened"
+        );
+        self.programs.replace(opened.programs);
+        self.show_count();
+        ctx.spawn(journal::keep(ctx.clone(), opened.file));
+
+        ctx.serve(STORE_LOOKUP).mailbox(LOOKUP_MAILBOX).register()?;
+        ctx.serve(STORE_PUT).in_flight(PUTS_IN_FLIGHT_MAX).mailbox(PUTS_IN_FLIGHT_MAX).register()?;
+        ctx.serve(STORE_LIST).register()?;
+        ctx.serve(STORE_PURGE).in_flight(1).register()?;
+        ctx.serve(STORE_HEALTH).register()?;
+        Ok(())
+    }
+}
+
+impl Handler<Lookup> for Embedded {
+    type Reply = Option<Arc<Program>>;
+
+    async fn handle(&self, lookup: Lookup, _: &Context<Self>) -> Result<Self::Reply, Failure> {
+        self.metrics.lookups.inc();
+        Ok(self.programs.borrow().get(&lookup.program_id).cloned())
+    }
+}
+
+impl Handler<PutPrograms> for Embedded {
+    type Reply = ();
+
+    async fn handle(&self, put: PutPrograms, _: &Context<Self>) -> Result<(), Failure> {
+        if put.programs.len() > PutPrograms::MAX {
+            let asked = put.programs.len();
+            return Err(Failure::new(
+                INVALID,
+                format!("{asked} programs in one put, it must be at most {}", PutPrograms::MAX),
+            ));
+        }
+        self.room_for(&put.programs)?;
+        self.write(Entry::Put(put.programs)).await
+    }
+}
+
+impl Handler<ListPrograms> for Embedded {
+    type Reply = ProgramPage;
+
+    async fn handle(&self, list: ListPrograms, _: &Context<Self>) -> Result<ProgramPage, Failure> {
+        let limit = list.limit.clamp(1, PAGE_PROGRAMS_MAX);
+        // The cursor is the last id of the page before: it holds whatever is put or purged between two pages.
+        let after = list.cursor.map(ProgramId::new).transpose();
+        let after = after.map_err(|error| Failure::new(INVALID, format!("the cursor is not one: {error}")))?;
+        let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let known = self.programs.borrow();
+        let mut rest = known.range::<ProgramId, _>((from, Bound::Unbounded)).map(|(_, program)| Arc::clone(program));
+        let programs: Vec<_> = rest.by_ref().take(limit).collect();
+        let more = rest.next().is_some();
+        let next = programs.last().filter(|_| more).map(|last| last.program_id.to_string());
+        Ok(ProgramPage { programs, next })
+    }
+}
+
+impl Handler<PurgeStore> for Embedded {
+    type Reply = u64;
+
+    async fn handle(&self, _: PurgeStore, _: &Context<Self>) -> Result<u64, Failure> {
+        let purged = self.programs.borrow().len() as u64;
+        self.write(Entry::Purge).await?;
+        Ok(purged)
+    }
+}
+
+impl Handler<AskHealth> for Embedded {
+    type Reply = Health;
+
+    async fn handle(&self, _: AskHealth, _: &Context<Self>) -> Result<Health, Failure> {
+        let last_error = self.last_error.borrow().clone();
+        let up = last_error.is_none();
+        let programs = self.programs.borrow().len();
+        let detail = last_error.map_or_else(
+            || format!("{programs} programs"),
+            |error| format!("{programs} programs can be read; the last write failed: {error}"),
+        );
+        Ok(Health { name: "embedded store", up, accepting: true, detail })
+    }
+}
+
+#[cfg(test)]
+mod tests;

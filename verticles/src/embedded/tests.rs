@@ -1,0 +1,250 @@
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use adtrack_proto::bus::{CACHE_REVALIDATE, CHANGED, Change};
+use vertebra::testing::TestRuntime;
+use vertebra::{Deploy, Deployment, RequestError};
+
+use super::*;
+
+const SEED: &str = adtrack_config::SAMPLE_PROGRAMS;
+
+fn id(text: &str) -> ProgramId {
+    ProgramId::new(text).unwrap()
+}
+
+fn program(id: &str, name: &str) -> Arc<Program> {
+    let mut program = Program::list_from_json(SEED.as_bytes()).unwrap().remove(0);
+    program.program_id = ProgramId::new(id).unwrap();
+    program.program_name = name.to_owned();
+    Arc::new(program)
+}
+
+struct Under {
+    rt: TestRuntime,
+    metrics: Metrics,
+    changes: Arc<Mutex<Vec<Change>>>,
+}
+
+impl Under {
+    async fn new(rt: TestRuntime) -> Self {
+        let changes = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&changes);
+        rt.stub(CHANGED, move |change| {
+            seen.lock().unwrap().push(change);
+            async { Ok(()) }
+        })
+        .await
+        .unwrap();
+        Self { rt, metrics: Metrics::default(), changes }
+    }
+
+    async fn deploy(&self, dir: &Path) -> Deployment {
+        self.rt.deploy(self.factory(dir, 1_000)).await.unwrap()
+    }
+
+    fn factory(&self, dir: &Path, programs_max: usize) -> Deploy<Embedded> {
+        let limits = Limits { programs_max, file_bytes_max: 1 << 30 };
+        let options = Options { data_dir: dir.to_owned(), seed: SEED.to_owned(), limits };
+        let metrics = self.metrics.clone();
+        Deploy::new(move || Embedded::new(options.clone(), metrics.clone()))
+    }
+
+    async fn put(&self, programs: impl IntoIterator<Item = Arc<Program>>) -> Result<(), RequestError> {
+        let programs = programs.into_iter().collect();
+        self.rt.bus().request(STORE_PUT, PutPrograms { programs }).await
+    }
+
+    async fn name(&self, text: &str) -> Option<String> {
+        let found = self.rt.bus().request(STORE_LOOKUP, Lookup { program_id: id(text) }).await.unwrap();
+        found.map(|program| program.program_name.clone())
+    }
+
+    async fn page(&self, cursor: Option<String>, limit: usize) -> ProgramPage {
+        self.rt.bus().request(STORE_LIST, ListPrograms { cursor, limit }).await.unwrap()
+    }
+}
+
+fn paused<F: Future<Output = ()>>(test: impl FnOnce(Under, tempfile::TempDir) -> F) {
+    TestRuntime::paused(|rt| async move { test(Under::new(rt).await, tempfile::tempdir().unwrap()).await });
+}
+
+#[test]
+fn a_new_store_holds_the_sample_programs() {
+    paused(|under, dir| async move {
+        under.deploy(dir.path()).await;
+        assert_eq!(under.name("212313").await.as_deref(), Some("program2"));
+        assert_eq!(under.name("1").await, None);
+        assert_eq!(under.metrics.programs.get(), 3);
+    });
+}
+
+#[test]
+fn what_was_confirmed_is_there_after_a_restart() {
+    paused(|under, dir| async move {
+        let first = under.deploy(dir.path()).await;
+        under.put([program("1", "a"), program("2", "b")]).await.unwrap();
+        under.put([program("1", "c")]).await.unwrap();
+        first.undeploy().await.unwrap();
+        under.deploy(dir.path()).await;
+        assert_eq!(under.name("1").await.as_deref(), Some("c"));
+        assert_eq!(under.name("2").await.as_deref(), Some("b"));
+    });
+}
+
+#[test]
+fn a_confirmed_put_was_taken_by_the_caches() {
+    paused(|under, dir| async move {
+        under.deploy(dir.path()).await;
+        under.put([program("1", "a"), program("2", "b")]).await.unwrap();
+        let changes = under.changes.lock().unwrap().clone();
+        assert_eq!(changes[..2], [Change::Put(program("1", "a")), Change::Put(program("2", "b"))]);
+    });
+}
+
+#[test]
+fn puts_that_come_during_a_write_share_the_next_one() {
+    paused(|under, dir| async move {
+        under.deploy(dir.path()).await;
+        let mut puts = tokio::task::JoinSet::new();
+        let bus = under.rt.bus().clone();
+        for n in 0..40 {
+            let bus = bus.clone();
+            puts.spawn_local(async move {
+                let programs = vec![program(&format!("p{n}"), "a")];
+                bus.request(STORE_PUT, PutPrograms { programs }).await.unwrap();
+            });
+        }
+        puts.join_all().await;
+        assert_eq!(under.metrics.programs.get(), 43);
+        assert!(under.metrics.writes.get() <= 3, "{} writes", under.metrics.writes.get());
+    });
+}
+
+#[test]
+fn a_put_of_nothing_changes_nothing() {
+    paused(|under, dir| async move {
+        under.deploy(dir.path()).await;
+        under.put([]).await.unwrap();
+        assert_eq!(under.name("212313").await.as_deref(), Some("program2"));
+    });
+}
+
+#[test]
+fn at_the_bound_new_programs_are_refused_and_known_ones_can_be_replaced() {
+    paused(|under, dir| async move {
+        under.rt.deploy(under.factory(dir.path(), 4)).await.unwrap();
+        under.put([program("1", "a")]).await.unwrap();
+        let refused = under.put([program("2", "a")]).await;
+        assert!(matches!(refused, Err(RequestError::Failed(failure)) if failure.code() == OVERLOADED));
+        under.put([program("1", "b")]).await.unwrap();
+        assert_eq!(under.name("1").await.as_deref(), Some("b"));
+        assert_eq!(under.name("2").await, None);
+    });
+}
+
+#[test]
+fn pages_hold_every_program_once() {
+    paused(|under, dir| async move {
+        under.deploy(dir.path()).await;
+        under.put((0..20).map(|n| program(&format!("p{n:02}"), "a"))).await.unwrap();
+        let (mut seen, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = under.page(cursor, 7).await;
+            assert!(page.programs.len() <= 7);
+            seen.extend(page.programs.iter().map(|program| program.program_id.to_string()));
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen.len(), 23);
+        assert!(seen.is_sorted());
+    });
+}
+
+#[test]
+fn a_cursor_that_is_none_is_refused() {
+    paused(|under, dir| async move {
+        under.deploy(dir.path()).await;
+        let list = ListPrograms { cursor: Some("a b".to_owned()), limit: 1 };
+        let refused = under.rt.bus().request(STORE_LIST, list).await;
+        assert!(matches!(refused, Err(RequestError::Failed(failure)) if failure.code() == INVALID));
+    });
+}
+
+#[test]
+fn a_purge_lasts() {
+    paused(|under, dir| async move {
+        let first = under.deploy(dir.path()).await;
+        under.put([program("1", "a")]).await.unwrap();
+        assert_eq!(under.rt.bus().request(STORE_PURGE, PurgeStore).await, Ok(4));
+        assert_eq!(under.name("1").await, None);
+        first.undeploy().await.unwrap();
+        under.deploy(dir.path()).await;
+        assert_eq!(under.name("212313").await, None);
+    });
+}
+
+#[test]
+fn a_damaged_file_fails_the_start_with_its_name() {
+    paused(|under, dir| async move {
+        fs::write(dir.path().join(FILE_NAME), "garbage\n").unwrap();
+        let error = under.rt.deploy(under.factory(dir.path(), 10)).await.unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("programs.ndjson is damaged at line 1"), "{source}");
+    });
+}
+
+#[test]
+fn a_store_that_cannot_write_fails_puts_answers_what_it_knows_and_recovers() {
+    paused(|under, dir| async move {
+        let data_dir = dir.path().join("data");
+        let limits = Limits { programs_max: 1_000, file_bytes_max: 700 };
+        let options = Options { data_dir, seed: SEED.to_owned(), limits };
+        let metrics = under.metrics.clone();
+        under.rt.deploy(Deploy::new(move || Embedded::new(options.clone(), metrics.clone()))).await.unwrap();
+        let refused = under.put([program("1", &"x".repeat(600))]).await;
+        assert!(matches!(refused, Err(RequestError::Failed(failure)) if failure.code() == UNAVAILABLE));
+        assert_eq!(under.name("1").await, None);
+        let health = under.rt.bus().request(STORE_HEALTH, AskHealth).await.unwrap();
+        assert!(!health.up && health.detail.contains("store.file_bytes_max"), "{health:?}");
+        under.put([program("1", "a")]).await.unwrap();
+        assert_eq!(under.name("1").await.as_deref(), Some("a"));
+        assert!(under.rt.bus().request(STORE_HEALTH, AskHealth).await.unwrap().up);
+        assert!(!under.changes.lock().unwrap().is_empty());
+    });
+}
+
+#[test]
+fn caches_without_room_are_told_to_revalidate_instead() {
+    TestRuntime::paused(|rt| async move {
+        let dir = tempfile::tempdir().unwrap();
+        let revalidations = Arc::new(Mutex::new(0));
+        let counted = Arc::clone(&revalidations);
+        rt.stub(CACHE_REVALIDATE, move |_| {
+            *counted.lock().unwrap() += 1;
+            async { Ok(()) }
+        })
+        .await
+        .unwrap();
+        let stuck = rt.stub(CHANGED, |_| std::future::pending()).await.unwrap();
+        for _ in 0..3 {
+            // First its handlers, then its mailbox.
+            while rt.bus().publish(CHANGED, Change::Put(program("0", "a"))).dropped == 0 {}
+            rt.clock().sleep(Duration::from_millis(1)).await;
+        }
+        let metrics = Metrics::default();
+        let limits = Limits { programs_max: 10, file_bytes_max: 1 << 20 };
+        let options = Options { data_dir: dir.path().to_owned(), seed: SEED.to_owned(), limits };
+        rt.deploy(Deploy::new(move || Embedded::new(options.clone(), metrics.clone()))).await.unwrap();
+        rt.bus().request(STORE_PUT, PutPrograms { programs: vec![program("1", "a")] }).await.unwrap();
+        assert_eq!(*revalidations.lock().unwrap(), 1);
+        assert!(rt.elapsed() < Duration::from_secs(5));
+        stuck.undeploy_within(Duration::ZERO).await.unwrap();
+    });
+}

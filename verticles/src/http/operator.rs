@@ -1,0 +1,173 @@
+//! The operators' routes.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use adtrack_proto::bus::{ListPrograms, Lookup, ProgramPage, STORE_LIST, STORE_LOOKUP};
+use adtrack_proto::{Program, ProgramId};
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use prometheus_client::registry::Registry;
+use vertebra::{Bus, Clock};
+
+use super::admin_guard::Guard;
+use super::answer::{self, Response};
+use super::connections::Routes;
+use super::dependencies;
+use super::metrics::Route;
+use super::query;
+use super::samples::Samples;
+use super::store::{self, PutError, STORE_TIMEOUT};
+
+/// Largest body of `POST /programs`, in bytes.
+pub(super) const PROGRAMS_BYTES_MAX: u64 = 1_048_576;
+/// Programs on a page, when the caller does not say how many; and at most.
+const PAGE_DEFAULT: usize = 100;
+const PAGE_MAX: usize = 1_000;
+const METRICS_TYPE: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+const OK: &str = r#"{"status":"ok"}"#;
+
+/// What operators may ask.
+pub(super) struct Operator {
+    pub(super) guard: Guard,
+    pub(super) samples: Samples,
+    pub(super) registry: Arc<Registry>,
+    pub(super) event_loops: usize,
+    pub(super) bus: Bus,
+    pub(super) clock: Clock,
+}
+
+impl Routes for Operator {
+    async fn answer(&self, request: Request<Incoming>, _: IpAddr) -> (Route, Response) {
+        let (parts, body) = request.into_parts();
+        if let Some(refused) = self.guard.refuse(&parts) {
+            return (Route::Admin, refused);
+        }
+        let path = parts.uri.path();
+        let response = match (&parts.method, path) {
+            (&Method::GET | &Method::HEAD, "/metrics") => self.metrics(),
+            (&Method::GET | &Method::HEAD, "/health/deps") => {
+                let report = dependencies::report(&self.bus, &self.clock, self.event_loops).await;
+                answer::json(StatusCode::OK, HeaderMap::new(), report)
+            }
+            (&Method::POST, "/cache/fill") => {
+                stored(store::put(&self.bus, &self.samples.programs()).await, StatusCode::OK)
+            }
+            (&Method::POST, "/cache/purge") => self.purge().await,
+            (&Method::POST, "/programs") => self.put(body).await,
+            (&Method::GET, "/programs") => self.list(parts.uri.query()).await,
+            (&Method::GET, _) if path.starts_with("/programs/") => self.get(path).await,
+            (_, "/metrics" | "/health/deps") => answer::method_not_allowed("GET, HEAD"),
+            (_, "/cache/fill" | "/cache/purge") => answer::method_not_allowed("POST"),
+            (_, "/programs") => answer::method_not_allowed("GET, POST"),
+            (_, _) if path.starts_with("/programs/") => answer::method_not_allowed("GET"),
+            _ => answer::not_found(),
+        };
+        (Route::Admin, response)
+    }
+}
+
+impl Operator {
+    fn metrics(&self) -> Response {
+        let mut text = String::new();
+        if let Err(error) = prometheus_client::encoding::text::encode(&mut text, &self.registry) {
+            tracing::error!(%error, "the metrics could not be written");
+            return answer::fixed(StatusCode::INTERNAL_SERVER_ERROR, r#"{"error":"the metrics could not be written"}"#);
+        }
+        let mut response = answer::json(StatusCode::OK, HeaderMap::new(), text);
+        response.headers_mut().insert(CONTENT_TYPE, METRICS_TYPE);
+        response
+    }
+
+    async fn purge(&self) -> Response {
+        match store::purge(&self.bus).await {
+            Ok(purged) => {
+                let body = serde_json::json!({ "status": "ok", "store": purged.store, "cache": purged.cache });
+                answer::json(StatusCode::OK, HeaderMap::new(), body.to_string())
+            }
+            Err(error) => answer::error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+        }
+    }
+
+    async fn put(&self, body: Incoming) -> Response {
+        // Bounded by the length that its head told.
+        let Ok(body) = body.collect().await else {
+            return answer::fixed(StatusCode::BAD_REQUEST, r#"{"error":"the body did not come whole"}"#);
+        };
+        match Program::list_from_json(&body.to_bytes()) {
+            Ok(programs) => {
+                let programs: Vec<Arc<Program>> = programs.into_iter().map(Arc::new).collect();
+                stored(store::put(&self.bus, &programs).await, StatusCode::NO_CONTENT)
+            }
+            Err(error) => answer::error(StatusCode::BAD_REQUEST, &error.to_string()),
+        }
+    }
+
+    async fn get(&self, path: &str) -> Response {
+        let text = path.strip_prefix("/programs/").unwrap_or_default();
+        let decoded = percent_encoding::percent_decode_str(text).decode_utf8_lossy();
+        let program_id = match ProgramId::new(decoded) {
+            Ok(program_id) => program_id,
+            Err(error) => return answer::error(StatusCode::BAD_REQUEST, &error.to_string()),
+        };
+        match self.bus.request(STORE_LOOKUP, Lookup { program_id }).timeout(STORE_TIMEOUT).await {
+            Ok(Some(program)) => answer::json(StatusCode::OK, HeaderMap::new(), program.to_json()),
+            Ok(None) => answer::fixed(StatusCode::NOT_FOUND, r#"{"error":"there is no such program"}"#),
+            Err(error) => answer::error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+        }
+    }
+
+    async fn list(&self, query: Option<&str>) -> Response {
+        let limit = match query::first(query, "limit").map(|text| text.parse()) {
+            None => PAGE_DEFAULT,
+            Some(Ok(limit @ 1..=PAGE_MAX)) => limit,
+            Some(_) => {
+                return answer::fixed(StatusCode::BAD_REQUEST, r#"{"error":"limit must be a number, 1..=1000"}"#);
+            }
+        };
+        let cursor = query::first(query, "cursor").map(String::from);
+        match self.bus.request(STORE_LIST, ListPrograms { cursor, limit }).timeout(STORE_TIMEOUT).await {
+            Ok(page) => answer::json(StatusCode::OK, HeaderMap::new(), page_json(&page)),
+            Err(error) => answer::error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+        }
+    }
+}
+
+fn stored(result: Result<(), PutError>, done: StatusCode) -> Response {
+    match result {
+        Ok(()) if done == StatusCode::NO_CONTENT => {
+            let mut response = Response::default();
+            *response.status_mut() = done;
+            response
+        }
+        Ok(()) => answer::fixed(done, OK),
+        Err(error) => answer::error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+    }
+}
+
+fn page_json(page: &ProgramPage) -> String {
+    let programs: Vec<String> = page.programs.iter().map(|program| program.to_json()).collect();
+    let next = serde_json::Value::from(page.next.clone());
+    format!(r#"{{"programs":[{}],"next":{next}}}"#, programs.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_page_is_json_with_its_programs_and_the_next_cursor() {
+        let programs = Samples::parse(adtrack_config::SAMPLE_PROGRAMS).unwrap().programs();
+        let page = ProgramPage { programs, next: Some("a\"b".into()) };
+        let json: serde_json::Value = serde_json::from_str(&page_json(&page)).unwrap();
+        assert_eq!(json["programs"][1]["programName"], "program2");
+        assert_eq!(json["next"], "a\"b");
+        let last = page_json(&ProgramPage { programs: Vec::new(), next: None });
+        assert_eq!(last, r#"{"programs":[],"next":null}"#);
+    }
+}

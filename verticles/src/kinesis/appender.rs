@@ -1,0 +1,237 @@
+//! The writing side of one intake: turns go to the log, from there to the shipper.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use vertebra::Clock;
+
+use super::hand_over::{HandOver, ToShip};
+use super::log::EventLog;
+use super::spool::name::Kind;
+use super::spool::writer::{AppendError, Appended, Writer};
+
+/// Writes what one loop accepts.
+#[derive(Debug)]
+pub(crate) struct Appender {
+    log: Arc<EventLog>,
+    instance: usize,
+    writer: Writer,
+    // Without a stream there is nobody to hand events over to.
+    hand_over: Option<HandOver>,
+    begun: Option<Begun>,
+    failing: bool,
+}
+
+/// What is known of the open segment.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    at: Duration,
+    // The last write of events; none yet in a segment that was begun to try the disk.
+    last_write: Option<Duration>,
+    shipper: u64,
+}
+
+/// What a write came to.
+#[derive(Debug)]
+pub(crate) enum Written {
+    /// The events are in the log. The buffer comes back when it was not handed over.
+    Yes {
+        /// To be filled again.
+        buffer: Option<Vec<u8>>,
+        /// Whether a segment was begun for it.
+        rolled: bool,
+    },
+    /// They are not, and nothing of them is.
+    No,
+}
+
+/// A segment that nothing was written to for so long is closed, so that it can go; so is one of this age while the
+/// stream keeps up, so that little is sent twice after a crash.
+const SEGMENT_AGE_MAX: Duration = Duration::from_secs(1);
+
+impl Appender {
+    /// The appender of one of so many instances.
+    pub(crate) fn new(log: Arc<EventLog>, instance: usize, instances: usize) -> Self {
+        let event_loop = u32::try_from(instance).unwrap_or(u32::MAX);
+        let writer = Writer::new(log.directory().path(), event_loop, Kind::Log, log.segment_bytes_max(instances));
+        let mut hand_over = log.is_streaming().then(|| HandOver::new(Arc::clone(log.room())));
+        // An instance of this number that went without stopping has left its segment open.
+        if let (Some(left), Some(hand_over)) = (log.end_segment(instance), &mut hand_over) {
+            hand_over.forgotten();
+            hand_over.closed(left);
+        }
+        Self { log, instance, writer, hand_over, begun: None, failing: false }
+    }
+
+    /// Writes the frames of a turn with one `write(2)`, and hands them over.
+    pub(crate) fn write(
+        &mut self,
+        frames: Vec<u8>,
+        events: usize,
+        clock: &Clock,
+        mut send: impl FnMut(ToShip) -> bool,
+    ) -> Written {
+        let now = clock.now();
+        let returns = self.hand_over.as_mut().is_some_and(|hand_over| hand_over.may_return(now));
+        if returns || self.writer.must_roll(frames.len()) {
+            self.close(&mut send);
+        }
+        let rolled = self.writer.open_segment().is_none();
+        match self.append(&frames, clock) {
+            Ok(appended) => {
+                self.count_written(events, frames.len());
+                let buffer = self.hand_over(appended, frames, events, now, &mut send);
+                Written::Yes { buffer, rolled }
+            }
+            Err(error) => {
+                self.log.metrics().write_failures.inc();
+                self.fails(&error);
+                Written::No
+            }
+        }
+    }
+
+    fn append(&mut self, frames: &[u8], clock: &Clock) -> Result<Appended, AppendError> {
+        let before = clock.now();
+        self.begin(clock)?;
+        let appended = self.writer.append(frames, unix_ms(clock))?;
+        let now = clock.now();
+        if let Some(begun) = &mut self.begun {
+            begun.last_write = Some(now);
+        }
+        self.log.grown(appended.grown_bytes);
+        self.log.metrics().write_seconds.observe(now.saturating_sub(before).as_secs_f64());
+        Ok(appended)
+    }
+
+    fn begin(&mut self, clock: &Clock) -> Result<(), AppendError> {
+        if self.writer.open_segment().is_some() {
+            return Ok(());
+        }
+        let (writer, log) = (&mut self.writer, &self.log);
+        log.begin_segment(self.instance, || {
+            log.grown(writer.begin(unix_ms(clock))?);
+            Ok(writer.open_segment())
+        })?;
+        self.begun = Some(Begun { at: clock.now(), last_write: None, shipper: self.log.shipper() });
+        Ok(())
+    }
+
+    fn count_written(&mut self, events: usize, bytes: usize) {
+        let metrics = self.log.metrics();
+        metrics.writes.inc();
+        metrics.accepted.inc_by(events as u64);
+        metrics.written_bytes.inc_by(bytes as u64);
+        self.works();
+    }
+
+    fn hand_over(
+        &mut self,
+        appended: Appended,
+        frames: Vec<u8>,
+        events: usize,
+        now: Duration,
+        send: &mut impl FnMut(ToShip) -> bool,
+    ) -> Option<Vec<u8>> {
+        let Some(hand_over) = &mut self.hand_over else { return Some(frames) };
+        let was_in_memory = hand_over.in_memory();
+        let keep = hand_over.written(appended, Bytes::from(frames), events, now, &mut *send);
+        if was_in_memory && !hand_over.in_memory() {
+            self.log.metrics().disk_mode_entered.inc();
+        }
+        if !keep {
+            self.close(send);
+        }
+        None
+    }
+
+    /// Looks after what no event looks after. To be called about once a second; `true` when files have vanished.
+    pub(crate) fn tick(&mut self, clock: &Clock, mut send: impl FnMut(ToShip) -> bool) -> bool {
+        let vanished = self.writer.is_unlinked();
+        if vanished {
+            tracing::error!("a segment of the event log was removed while it was written to");
+        }
+        if vanished || self.is_to_be_closed(clock.now()) {
+            self.close(&mut send);
+        }
+        if self.failing {
+            match self.probe(clock) {
+                Ok(()) => self.works(),
+                Err(error) => tracing::debug!(%error, "the event log still cannot be written"),
+            }
+        }
+        if let Some(hand_over) = &mut self.hand_over {
+            hand_over.announce(send);
+        }
+        vanished
+    }
+
+    fn probe(&mut self, clock: &Clock) -> Result<(), AppendError> {
+        if self.writer.must_roll(0) {
+            self.writer.close();
+        }
+        self.begin(clock)?;
+        self.writer.probe(unix_ms(clock)).map(|grown_bytes| self.log.grown(grown_bytes))
+    }
+
+    fn is_to_be_closed(&mut self, now: Duration) -> bool {
+        let (Some(hand_over), Some(begun)) = (&mut self.hand_over, self.begun) else { return false };
+        let Some(last_write) = begun.last_write else { return false };
+        let idle = now >= last_write + SEGMENT_AGE_MAX;
+        let old = now >= begun.at + SEGMENT_AGE_MAX && hand_over.in_memory() && self.log.is_stream_up();
+        idle || old || begun.shipper != self.log.shipper() || hand_over.may_return(now)
+    }
+
+    /// Closes the open segment and announces it.
+    pub(crate) fn close(&mut self, mut send: impl FnMut(ToShip) -> bool) {
+        let Some(segment) = self.writer.close() else { return };
+        self.log.end_segment(self.instance);
+        let begun = self.begun.take();
+        let Some(hand_over) = &mut self.hand_over else { return };
+        if begun.is_some_and(|begun| begun.shipper != self.log.shipper()) {
+            hand_over.forgotten();
+        }
+        hand_over.closed(segment);
+        hand_over.announce(&mut send);
+    }
+
+    /// Whether the shipper knows of everything that is closed.
+    pub(crate) fn is_told(&self) -> bool {
+        self.hand_over.as_ref().is_none_or(HandOver::is_told)
+    }
+
+    /// Tries again to tell it.
+    pub(crate) fn announce(&mut self, send: impl FnMut(ToShip) -> bool) {
+        if let Some(hand_over) = &mut self.hand_over {
+            hand_over.announce(send);
+        }
+    }
+
+    fn fails(&mut self, error: &AppendError) {
+        if !std::mem::replace(&mut self.failing, true) {
+            tracing::error!(%error, "events cannot be accepted: the event log cannot be written");
+            self.log.began_to_fail(&error.to_string());
+        }
+    }
+
+    fn works(&mut self) {
+        if std::mem::take(&mut self.failing) {
+            tracing::info!("the event log can be written again");
+            self.log.ceased_to_fail();
+        }
+    }
+}
+
+impl Drop for Appender {
+    fn drop(&mut self) {
+        // Nobody writes here any more: that is no failure.
+        if self.failing {
+            self.log.ceased_to_fail();
+        }
+    }
+}
+
+fn unix_ms(clock: &Clock) -> u64 {
+    u64::try_from(clock.unix_ms()).unwrap_or(0)
+}

@@ -1,0 +1,47 @@
+//! Removing segments the stream has completely, and setting damaged ones aside; off the loop.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use vertebra::Context;
+
+use super::client::StreamClient;
+use super::shipper::Shipper;
+use super::spool::name::SegmentName;
+use super::tracker::Fate;
+
+/// How long to wait before a file that could not be removed is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Cleans up as long as the instance lives.
+pub(super) async fn run<C: StreamClient>(ctx: Context<Shipper<C>>) {
+    let shipper = ctx.verticle();
+    loop {
+        let next = shipper.state.borrow_mut().tracker.take_finished();
+        let Some((segment, fate)) = next else {
+            shipper.finished.rung().await;
+            continue;
+        };
+        shipper.state.borrow_mut().cleaning = true;
+        let done = dispose(&ctx, segment, fate).await;
+        shipper.state.borrow_mut().cleaning = false;
+        match done {
+            Ok(bytes) => shipper.log.shrunk(bytes),
+            Err(error) => {
+                tracing::error!(%segment, %error, "a segment that was shipped cannot be removed");
+                shipper.state.borrow_mut().tracker.put_back(segment, fate);
+                ctx.clock().sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn dispose<C: StreamClient>(ctx: &Context<Shipper<C>>, segment: SegmentName, fate: Fate) -> io::Result<u64> {
+    let log = Arc::clone(&ctx.verticle().log);
+    let disposed = ctx.execute_blocking(move || match fate {
+        Fate::Remove => log.directory().remove(segment),
+        Fate::SetAside => log.directory().set_aside(segment),
+    });
+    disposed.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}

@@ -1,0 +1,167 @@
+//! Sending: batches are taken when they are due, and each is followed until every record in it is settled.
+
+use std::time::Duration;
+
+use vertebra::Context;
+
+use super::batch::Take;
+use super::client::{Outcome, PutError, StreamClient};
+use super::record::Record;
+use super::retry::{self, Judged};
+use super::shipper::Shipper;
+
+/// Takes batches as long as the instance lives.
+pub(super) async fn run<C: StreamClient>(ctx: Context<Shipper<C>>) {
+    let shipper = ctx.verticle();
+    loop {
+        match next(shipper, ctx.clock().now()) {
+            Take::Batch(batch) => {
+                let under_way = UnderWay::new(ctx.clone());
+                ctx.spawn(under_way.ship(batch));
+            }
+            Take::WaitUntil(due) => {
+                let wait = due.saturating_sub(ctx.clock().now());
+                // Whether it is time or something has come: both mean to look again.
+                let _either = ctx.clock().timeout(wait, shipper.work.rung()).await;
+            }
+            Take::Nothing => shipper.work.rung().await,
+        }
+    }
+}
+
+fn next<C: StreamClient>(shipper: &Shipper<C>, now: Duration) -> Take {
+    let mut state = shipper.state.borrow_mut();
+    if state.in_flight >= shipper.config().in_flight_max {
+        return Take::Nothing;
+    }
+    let flushing = state.flushing;
+    state.batcher.take(now, flushing)
+}
+
+/// A batch under way; its place is free again when this is dropped, however its task ends.
+struct UnderWay<C: StreamClient> {
+    ctx: Context<Shipper<C>>,
+}
+
+impl<C: StreamClient> UnderWay<C> {
+    fn new(ctx: Context<Shipper<C>>) -> Self {
+        ctx.verticle().state.borrow_mut().in_flight += 1;
+        Self { ctx }
+    }
+
+    /// Sends records until all of them are settled.
+    async fn ship(self, batch: Vec<Record>) {
+        let shipper = self.ctx.verticle();
+        let mut groups = vec![(batch, 0)];
+        while let Some((records, tries)) = groups.pop() {
+            let judged = self.attempt(records, tries).await;
+            let again = self.conclude(judged);
+            if again.pause {
+                let config = shipper.config();
+                let random = fastrand::u32(..);
+                let pause = retry::pause(tries + 1, config.backoff_min, config.backoff_max, random);
+                self.ctx.clock().sleep(pause).await;
+            }
+            // A group that was halved is a new one: it has not been tried.
+            let tries = if again.groups.len() == 1 { tries + 1 } else { 0 };
+            groups.extend(again.groups.into_iter().rev().map(|group| (group, tries)));
+        }
+    }
+
+    /// One call.
+    async fn attempt(&self, records: Vec<Record>, tries: u32) -> Judged {
+        let shipper = self.ctx.verticle();
+        let (fits, oversized) = part_oversized(records, shipper.config().record_bytes_max);
+        if fits.is_empty() {
+            return Judged { dead: oversized, ..Judged::default() };
+        }
+        let metrics = shipper.log.metrics();
+        metrics.calls.inc();
+        metrics.calls_in_flight.inc();
+        let begun = self.ctx.clock().now();
+        let answer = call(&self.ctx, &fits).await;
+        let now = self.ctx.clock().now();
+        metrics.calls_in_flight.dec();
+        metrics.call_seconds.observe(now.saturating_sub(begun).as_secs_f64());
+        let proven = shipper.state.borrow().proven;
+        let mut judged = retry::judge(fits, answer, tries, proven);
+        judged.dead.extend(oversized);
+        shipper.note_call(now, judged.trouble.clone());
+        judged
+    }
+
+    /// Settles what is settled, and gives what is to be sent again.
+    fn conclude(&self, judged: Judged) -> Again {
+        let shipper = self.ctx.verticle();
+        let metrics = shipper.log.metrics();
+        metrics.shipped.inc_by(judged.stored.len() as u64);
+        metrics.throttled.inc_by(judged.throttled as u64);
+        metrics.call_failures.inc_by(u64::from(judged.trouble.is_some()));
+        if !judged.stored.is_empty() {
+            shipper.state.borrow_mut().proven = true;
+            shipper.settle(&judged.stored);
+        }
+        let mut again = Again { groups: judged.again, pause: judged.pause };
+        if !judged.dead.is_empty() {
+            self.bury(judged.dead, judged.trouble.as_ref(), &mut again);
+        }
+        metrics.retried.inc_by(again.groups.iter().map(Vec::len).sum::<usize>() as u64);
+        again
+    }
+
+    /// Keeps records that are refused for good in their file; those that cannot be kept there are tried again.
+    fn bury(&self, dead: Vec<Record>, trouble: Option<&PutError>, again: &mut Again) {
+        let shipper = self.ctx.verticle();
+        let now_ms = u64::try_from(self.ctx.clock().unix_ms()).unwrap_or(0);
+        let reason = trouble.map_or_else(|| "longer than a record may be".to_owned(), ToString::to_string);
+        let mut kept = Vec::new();
+        for record in dead {
+            let keeping = shipper.state.borrow_mut().dead_letters.keep(&record, now_ms);
+            match keeping {
+                Ok(()) => {
+                    tracing::error!(
+                        key = record.key(),
+                        reason,
+                        "the stream refuses an event: it is kept in a .dead file"
+                    );
+                    kept.push(record);
+                }
+                Err(error) => {
+                    tracing::error!(%error, key = record.key(), "an event the stream refuses cannot be kept");
+                    again.groups.push(vec![record]);
+                    again.pause = true;
+                }
+            }
+        }
+        shipper.log.metrics().dead_lettered.inc_by(kept.len() as u64);
+        shipper.settle(&kept);
+    }
+}
+
+impl<C: StreamClient> Drop for UnderWay<C> {
+    fn drop(&mut self) {
+        let shipper = self.ctx.verticle();
+        shipper.state.borrow_mut().in_flight -= 1;
+        shipper.work.ring();
+    }
+}
+
+struct Again {
+    groups: Vec<Vec<Record>>,
+    pause: bool,
+}
+
+/// The client has times of its own; this one holds whatever it does.
+async fn call<C: StreamClient>(ctx: &Context<Shipper<C>>, records: &[Record]) -> Result<Vec<Outcome>, PutError> {
+    let shipper = ctx.verticle();
+    let answer = ctx.clock().timeout(shipper.config().operation_timeout, shipper.client.put_records(records)).await;
+    answer.unwrap_or(Err(PutError::TimedOut))
+}
+
+fn part_oversized(records: Vec<Record>, bytes_max: usize) -> (Vec<Record>, Vec<Record>) {
+    // The usual case costs no allocation.
+    if records.iter().all(|record| record.bytes() <= bytes_max) {
+        return (records, Vec::new());
+    }
+    records.into_iter().partition(|record| record.bytes() <= bytes_max)
+}

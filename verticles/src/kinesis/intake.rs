@@ -1,0 +1,203 @@
+//! The verticle that takes events in: one instance a loop.
+
+use std::cell::{OnceCell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adtrack_proto::Event;
+use adtrack_proto::bus::{Accepted, AskHealth, EVENTS_HEALTH, Health, OVERLOADED, TRACK, Track, UNAVAILABLE};
+use vertebra::{BoxError, Bus, Context, Failure, Handler, Route, Verticle};
+
+use super::appender::{Appender, Written};
+use super::bell::Bell;
+use super::hand_over::{SHIP, ToShip};
+use super::log::EventLog;
+use super::pending::{Pending, Turn};
+
+/// Writes events to the log before they are answered. Serves [`TRACK`], on every loop.
+///
+/// An event is encoded into the loop's buffer at once; the first one of a turn wakes a task that writes when it runs -
+/// behind everything the loop had to do already -, with one `write(2)` for all of them. Then all of them are answered:
+/// [`Accepted::Spool`] when the write worked, [`UNAVAILABLE`] when not.
+///
+/// Refused with [`OVERLOADED`] before anything is written: an event that finds as many unwritten ones as the settings
+/// allow, or the log at its bound (with a stream nothing is removed that the stream does not have; without one the oldest
+/// segments go, so that the bound is not reached unless that fails).
+pub struct Intake {
+    log: Arc<EventLog>,
+    pending: RefCell<Pending>,
+    // Set by `start`, which knows the instance's number.
+    appender: OnceCell<RefCell<Appender>>,
+    bell: Bell,
+}
+
+/// The bound on the unwritten bytes of a loop; that on events is a setting.
+const PENDING_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// An event that cannot be a record, however often it is sent.
+const TOO_LARGE: i32 = 413;
+
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// How long to try to tell the shipper what is closed, when the instance stops.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
+
+impl Intake {
+    /// An intake of this log.
+    pub fn new(log: Arc<EventLog>) -> Self {
+        Self { log, pending: RefCell::default(), appender: OnceCell::new(), bell: Bell::default() }
+    }
+
+    /// Puts an event into the buffer; the turn tells when it is written.
+    fn gather(&self, event: &Event) -> Result<Rc<Turn>, Failure> {
+        let mut pending = self.pending.borrow_mut();
+        let refused = &self.log.metrics().refused;
+        if pending.events() >= self.log.config().loop_queue_events_max || pending.bytes() >= PENDING_BYTES_MAX {
+            refused.queue_full.inc();
+            return Err(Failure::new(OVERLOADED, "too many events wait to be written"));
+        }
+        if self.log.bytes() + pending.bytes() as u64 >= self.log.config().log_bytes_max {
+            refused.log_full.inc();
+            return Err(Failure::new(OVERLOADED, "the event log has reached its bound"));
+        }
+        let turn = pending.push(|out| event.encode(out)).map_err(|error| {
+            refused.too_large.inc();
+            Failure::new(TOO_LARGE, error.to_string())
+        })?;
+        self.bell.ring();
+        Ok(turn)
+    }
+
+    /// Writes what has come, and lets whoever waits for it go on.
+    fn write_turn(&self, ctx: &Context<Self>) {
+        let gathered = self.pending.borrow_mut().take();
+        let (Some(gathered), Some(appender)) = (gathered, self.appender.get()) else { return };
+        let send = |message| send(ctx.bus(), message);
+        let written = appender.borrow_mut().write(gathered.frames, gathered.events, ctx.clock(), send);
+        match written {
+            Written::Yes { buffer, rolled } => {
+                self.pending.borrow_mut().reuse(buffer.unwrap_or_default());
+                gathered.turn.finish(true);
+                if rolled {
+                    self.retain(ctx);
+                }
+            }
+            Written::No => gathered.turn.finish(false),
+        }
+    }
+
+    fn tick(&self, ctx: &Context<Self>) {
+        let Some(appender) = self.appender.get() else { return };
+        let vanished = appender.borrow_mut().tick(ctx.clock(), |message| send(ctx.bus(), message));
+        if vanished {
+            let log = Arc::clone(&self.log);
+            blocking(ctx, "the event log cannot be counted", move || log.recount());
+        }
+        self.retain(ctx);
+    }
+
+    /// Without a stream: removes the oldest segments, off the loop.
+    fn retain(&self, ctx: &Context<Self>) {
+        if self.log.is_too_long() && self.log.claim_retention() {
+            let log = Arc::clone(&self.log);
+            blocking(ctx, "the oldest segment of the event log cannot be removed", move || log.drop_oldest());
+        }
+    }
+}
+
+/// Runs work on the folder off the loop, and logs what goes wrong.
+fn blocking(ctx: &Context<Intake>, trouble: &'static str, work: impl FnOnce() -> std::io::Result<()> + Send + 'static) {
+    let task = ctx.clone();
+    ctx.spawn(async move {
+        match task.execute_blocking(work).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, trouble, "work on the event log failed"),
+            Err(error) => tracing::error!(%error, trouble, "work on the event log failed"),
+        }
+    });
+}
+
+fn send(bus: &Bus, message: ToShip) -> bool {
+    bus.try_send(SHIP, message).is_ok()
+}
+
+async fn write_turns(ctx: Context<Intake>) {
+    loop {
+        ctx.verticle().bell.rung().await;
+        ctx.verticle().write_turn(&ctx);
+    }
+}
+
+async fn keep_house(ctx: Context<Intake>) {
+    loop {
+        ctx.clock().sleep(HOUSEKEEPING).await;
+        ctx.verticle().tick(&ctx);
+    }
+}
+
+impl Verticle for Intake {
+    async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        let appender = Appender::new(Arc::clone(&self.log), ctx.instance(), ctx.instances());
+        self.appender.get_or_init(|| RefCell::new(appender));
+        let in_flight = self.log.config().loop_queue_events_max;
+        ctx.serve(TRACK).route(Route::PreferLocal).in_flight(in_flight).register()?;
+        // With a stream the shipper knows more.
+        if !self.log.is_streaming() && ctx.instance() == 0 {
+            ctx.serve(EVENTS_HEALTH).register()?;
+        }
+        ctx.spawn(write_turns(ctx.clone()));
+        ctx.spawn(keep_house(ctx.clone()));
+        Ok(())
+    }
+
+    async fn stop(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        // Every handler has been answered; an event may be left whose caller went away.
+        self.write_turn(ctx);
+        let Some(appender) = self.appender.get() else { return Ok(()) };
+        appender.borrow_mut().close(|message| send(ctx.bus(), message));
+        let until = ctx.clock().now() + FAREWELL_MAX;
+        while !appender.borrow().is_told() && ctx.clock().now() < until {
+            ctx.clock().sleep(Duration::from_millis(10)).await;
+            appender.borrow_mut().announce(|message| send(ctx.bus(), message));
+        }
+        if !appender.borrow().is_told() {
+            tracing::warn!("events stay in the event log: the shipper could not be told of them");
+        }
+        Ok(())
+    }
+}
+
+impl Handler<Track> for Intake {
+    type Reply = Accepted;
+
+    async fn handle(&self, message: Track, _: &Context<Self>) -> Result<Accepted, Failure> {
+        let turn = self.gather(&message.event)?;
+        drop(message);
+        if turn.written().await {
+            Ok(Accepted::Spool)
+        } else {
+            Err(Failure::new(UNAVAILABLE, "the event log cannot be written"))
+        }
+    }
+}
+
+impl Handler<AskHealth> for Intake {
+    type Reply = Health;
+
+    async fn handle(&self, _: AskHealth, _: &Context<Self>) -> Result<Health, Failure> {
+        let accepting = self.log.accepting();
+        let detail = match &accepting {
+            Ok(()) => format!("no stream is configured: events stay here, {} bytes of them", self.log.bytes()),
+            Err(reason) => reason.clone(),
+        };
+        Ok(Health { name: "event log", up: accepting.is_ok(), accepting: accepting.is_ok(), detail })
+    }
+}
+
+impl fmt::Debug for Intake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Intake").field("log", &self.log.directory().path()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,257 @@
+//! The event log as all loops share it: the folder, its bounds, and what is known about its health.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use adtrack_config::{EventsConfig, KinesisConfig};
+
+use super::metrics::Metrics;
+use super::room::Room;
+use super::spool::directory::{self, Directory, Listing, OpenError};
+use super::spool::name::SegmentName;
+
+/// The log of one process: opened once, shared by every [`Intake`](super::Intake) and the [`Shipper`](super::Shipper).
+///
+/// Numbers only on the hot path; the locks in here are taken when a segment is begun or closed, and when something has
+/// failed.
+#[derive(Debug)]
+pub struct EventLog {
+    directory: Directory,
+    config: EventsConfig,
+    kinesis: KinesisConfig,
+    room: Arc<Room>,
+    metrics: Metrics,
+    bytes: AtomicU64,
+    // By instance: what may be written to at this moment, and must not be removed.
+    open: Mutex<BTreeMap<usize, SegmentName>>,
+    failing: AtomicUsize,
+    last_failure: Mutex<String>,
+    retaining: AtomicBool,
+    stream_up: AtomicBool,
+    shipper: AtomicU64,
+}
+
+/// The bound on the bytes that are in memory on their way to the stream; that on events is a setting.
+const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+impl EventLog {
+    /// Opens the log below `data_dir` and takes its lock. Blocking.
+    ///
+    /// Whatever stands in the folder is left as it is: segments of an earlier run are shipped by the
+    /// [`Shipper`](super::Shipper), or stay when there is no stream; anything else is counted and named in a log line.
+    ///
+    /// # Errors
+    /// Another process has the log open, or the folder cannot be made or read.
+    pub fn open(
+        data_dir: &Path,
+        config: &EventsConfig,
+        kinesis: &KinesisConfig,
+        metrics: Metrics,
+    ) -> Result<Arc<Self>, OpenError> {
+        let directory = Directory::open(data_dir)?;
+        let listing = directory::list(directory.path())
+            .map_err(|source| OpenError::Io { path: directory.path().to_owned(), source })?;
+        let bytes = listing.segments.iter().map(|(_, bytes)| bytes).sum();
+        report(&listing, &metrics);
+        let log = Self {
+            directory,
+            config: config.clone(),
+            kinesis: kinesis.clone(),
+            room: Room::new(kinesis.queue_events_max, QUEUE_BYTES_MAX),
+            metrics,
+            bytes: AtomicU64::new(0),
+            open: Mutex::default(),
+            failing: AtomicUsize::new(0),
+            last_failure: Mutex::default(),
+            retaining: AtomicBool::new(false),
+            stream_up: AtomicBool::new(false),
+            shipper: AtomicU64::new(0),
+        };
+        log.grown(bytes);
+        Ok(Arc::new(log))
+    }
+
+    /// The folder.
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// The settings of the log.
+    pub(crate) fn config(&self) -> &EventsConfig {
+        &self.config
+    }
+
+    /// The settings of the way to the stream.
+    pub(crate) fn kinesis(&self) -> &KinesisConfig {
+        &self.kinesis
+    }
+
+    /// What is counted.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Whether events go on to a stream.
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.kinesis.stream.is_some()
+    }
+
+    /// The room for events in memory on their way to the stream.
+    pub(crate) fn room(&self) -> &Arc<Room> {
+        &self.room
+    }
+
+    /// The bytes of all segments.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// So long is a segment of one of so many instances at most: their open segments together never fill more than
+    /// half of the log.
+    pub(crate) fn segment_bytes_max(&self, instances: usize) -> u64 {
+        self.config.segment_bytes_max.min(self.config.log_bytes_max / (2 * instances.max(1) as u64))
+    }
+
+    /// The log has grown.
+    pub(crate) fn grown(&self, bytes: u64) {
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.metrics.log_bytes.set(i64::try_from(before.saturating_add(bytes)).unwrap_or(i64::MAX));
+    }
+
+    /// A segment of so many bytes is gone; none for one that was gone already.
+    pub(crate) fn shrunk(&self, bytes: u64) {
+        if bytes > 0 {
+            let before = self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.metrics.log_bytes.set(i64::try_from(before.saturating_sub(bytes)).unwrap_or(i64::MAX));
+            self.metrics.log_segments.dec();
+        }
+    }
+
+    /// Counts again what is there, after somebody else has removed files. Blocking; what is written meanwhile may be
+    /// counted wrongly.
+    pub(crate) fn recount(&self) -> io::Result<()> {
+        let listing = directory::list(self.directory.path())?;
+        let bytes = listing.segments.iter().map(|(_, bytes)| bytes).sum();
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.metrics.log_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.metrics.log_segments.set(i64::try_from(listing.segments.len()).unwrap_or(i64::MAX));
+        Ok(())
+    }
+
+    /// Begins a segment for an instance: `begin` makes the file and gives its name. Nobody who looks for segments to
+    /// read or remove sees the file before it is known to be open.
+    pub(crate) fn begin_segment<E>(
+        &self,
+        instance: usize,
+        begin: impl FnOnce() -> Result<Option<SegmentName>, E>,
+    ) -> Result<(), E> {
+        let mut open = self.open_segments();
+        if let Some(name) = begin()? {
+            open.insert(instance, name);
+            self.metrics.log_segments.inc();
+        }
+        Ok(())
+    }
+
+    /// The instance does not write to its segment any more; gives the segment, when it had one.
+    pub(crate) fn end_segment(&self, instance: usize) -> Option<SegmentName> {
+        self.open_segments().remove(&instance)
+    }
+
+    /// Every segment nobody writes to, oldest first. Blocking.
+    pub(crate) fn closed_segments(&self) -> io::Result<Vec<SegmentName>> {
+        let open = self.open_segments();
+        let listing = directory::list(self.directory.path())?;
+        let closed = listing.segments.into_iter().map(|(name, _)| name);
+        Ok(closed.filter(|name| !open.values().any(|open| open == name)).collect())
+    }
+
+    fn open_segments(&self) -> MutexGuard<'_, BTreeMap<usize, SegmentName>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An instance could not write.
+    pub(crate) fn began_to_fail(&self, failure: &str) {
+        self.failing.fetch_add(1, Ordering::Relaxed);
+        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = failure.to_owned();
+    }
+
+    /// It can again.
+    pub(crate) fn ceased_to_fail(&self) {
+        self.failing.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether events can be accepted; the reason in words when they cannot.
+    pub(crate) fn accepting(&self) -> Result<(), String> {
+        if self.failing.load(Ordering::Relaxed) > 0 {
+            return Err(self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        }
+        if self.bytes() >= self.config.log_bytes_max {
+            return Err(format!("the event log has reached its bound of {} bytes", self.config.log_bytes_max));
+        }
+        Ok(())
+    }
+
+    /// Whether the log of a service without a stream has grown so long that its oldest segments must go. Below the
+    /// bound by an eighth, so that nothing is refused while they are removed.
+    pub(crate) fn is_too_long(&self) -> bool {
+        !self.is_streaming() && self.bytes() > self.config.log_bytes_max / 8 * 7
+    }
+
+    /// Claims the removal of the oldest segments; one caller at a time gets it, and ends it with
+    /// [`drop_oldest`](Self::drop_oldest).
+    pub(crate) fn claim_retention(&self) -> bool {
+        !self.retaining.swap(true, Ordering::Acquire)
+    }
+
+    /// Removes the oldest closed segments until the log is short enough. Blocking.
+    pub(crate) fn drop_oldest(&self) -> io::Result<()> {
+        let result = self.closed_segments().and_then(|closed| {
+            for name in closed {
+                if !self.is_too_long() {
+                    break;
+                }
+                self.shrunk(self.directory.remove(name)?);
+                self.metrics.segments_dropped.inc();
+                tracing::warn!(segment = %name, "the event log has reached its bound: its oldest segment was removed");
+            }
+            Ok(())
+        });
+        self.retaining.store(false, Ordering::Release);
+        result
+    }
+
+    /// Whether the last call of the stream worked.
+    pub(crate) fn is_stream_up(&self) -> bool {
+        self.stream_up.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_stream_up(&self, up: bool) {
+        self.stream_up.store(up, Ordering::Relaxed);
+    }
+
+    /// Which shipper there is, counted from 1; 0 before the first. A new one does not know what was handed to the one
+    /// before it.
+    pub(crate) fn shipper(&self) -> u64 {
+        self.shipper.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn new_shipper(&self) {
+        self.shipper.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn report(listing: &Listing, metrics: &Metrics) {
+    metrics.log_segments.set(i64::try_from(listing.segments.len()).unwrap_or(i64::MAX));
+    if listing.foreign > 0 {
+        metrics.files_unreadable.inc_by(listing.foreign as u64);
+        tracing::warn!(files = listing.foreign, names = ?listing.foreign_names, "foreign files in the event log's folder");
+    }
+    if listing.damaged + listing.dead_letters > 0 {
+        let (damaged, dead_letters) = (listing.damaged, listing.dead_letters);
+        tracing::warn!(damaged, dead_letters, "the event log's folder holds files that wait for a person");
+    }
+}

@@ -1,0 +1,172 @@
+//! What is counted about events.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// The handles of all metrics of this verticle; made once, cloned to where they are used.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Events written to the log and answered so.
+    pub accepted: Counter,
+    /// Writes, each holding the events of one turn of a loop.
+    pub writes: Counter,
+    /// Bytes of frames written to the log.
+    pub written_bytes: Counter,
+    /// Writes that failed; every event in them was refused.
+    pub write_failures: Counter,
+    /// How long a write took, in seconds.
+    pub write_seconds: Histogram,
+    /// Events refused before anything was written.
+    pub refused: Refused,
+    /// Bytes of the segments there are.
+    pub log_bytes: Gauge,
+    /// Segments there are, as counted at the last look.
+    pub log_segments: Gauge,
+    /// Segments removed because the log without a stream reached its bound.
+    pub segments_dropped: Counter,
+    /// Segments found damaged.
+    pub segments_damaged: Counter,
+    /// Files in the log's folder that are not its own, and segments that could not be read.
+    pub files_unreadable: Counter,
+    /// Times an intake stopped handing events over in memory, because the way to the stream was full.
+    pub disk_mode_entered: Counter,
+    /// Events read back from the log to be shipped.
+    pub read_back: Counter,
+    /// Events the stream has taken.
+    pub shipped: Counter,
+    /// Calls of the stream.
+    pub calls: Counter,
+    /// Calls that failed as a whole.
+    pub call_failures: Counter,
+    /// Events sent again.
+    pub retried: Counter,
+    /// Events turned away because the stream was at its limit; they are sent again.
+    pub throttled: Counter,
+    /// Events the stream refuses for good, kept in a file of their own.
+    pub dead_lettered: Counter,
+    /// Calls of the stream under way.
+    pub calls_in_flight: Gauge,
+    /// Events in memory on their way to the stream.
+    pub queue_events: Gauge,
+    /// How long a call of the stream took, in seconds.
+    pub call_seconds: Histogram,
+}
+
+/// Events refused, by reason.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// The loop holds as many unwritten events as it may.
+    pub queue_full: Counter,
+    /// The log is as long as it may be.
+    pub log_full: Counter,
+    /// The event is longer than a record may be.
+    pub too_large: Counter,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+impl Metrics {
+    /// Registers all metrics. To be called once for a registry.
+    pub fn register(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("adtrack_kinesis");
+        Self {
+            accepted: counter(registry, "events_accepted", "Events written to the log"),
+            writes: counter(registry, "writes", "Writes to the log, one a turn of a loop"),
+            written_bytes: counter(registry, "written_bytes", "Bytes written to the log"),
+            write_failures: counter(registry, "write_failures", "Writes to the log that failed"),
+            // From 2 us to 65 ms, and from 1 ms to 8 s.
+            write_seconds: seconds(registry, "write_seconds", "Time of one write to the log", 0.000_002, 16),
+            refused: Refused::register(registry),
+            log_bytes: gauge(registry, "log_bytes", "Bytes of the log's segments"),
+            log_segments: gauge(registry, "log_segments", "Segments of the log"),
+            segments_dropped: counter(
+                registry,
+                "segments_dropped",
+                "Segments removed because the log reached its bound",
+            ),
+            segments_damaged: counter(registry, "segments_damaged", "Segments found damaged, and kept"),
+            files_unreadable: counter(
+                registry,
+                "files_unreadable",
+                "Foreign files and unreadable segments in the log's folder",
+            ),
+            disk_mode_entered: counter(
+                registry,
+                "disk_mode_entered",
+                "Times events stopped being handed over in memory",
+            ),
+            read_back: counter(registry, "events_read_back", "Events read back from the log"),
+            shipped: counter(registry, "events_shipped", "Events the stream has taken"),
+            calls: counter(registry, "calls", "Calls of the stream"),
+            call_failures: counter(registry, "call_failures", "Calls of the stream that failed as a whole"),
+            retried: counter(registry, "events_retried", "Events sent again"),
+            throttled: counter(
+                registry,
+                "events_throttled",
+                "Events turned away by the stream's limit, to be sent again",
+            ),
+            dead_lettered: counter(
+                registry,
+                "events_dead_lettered",
+                "Events the stream refuses for good, kept in a file",
+            ),
+            calls_in_flight: gauge(registry, "calls_in_flight", "Calls of the stream under way"),
+            queue_events: gauge(registry, "queue_events", "Events in memory on their way to the stream"),
+            call_seconds: seconds(registry, "call_seconds", "Time of one call of the stream", 0.001, 14),
+        }
+    }
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let counter = Counter::default();
+    registry.register(name, help, counter.clone());
+    counter
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let gauge = Gauge::default();
+    registry.register(name, help, gauge.clone());
+    gauge
+}
+
+fn seconds(registry: &mut Registry, name: &str, help: &str, first: f64, buckets: u16) -> Histogram {
+    let histogram = Histogram::new(exponential_buckets(first, 2.0, buckets));
+    registry.register(name, help, histogram.clone());
+    histogram
+}
+
+impl Refused {
+    fn register(registry: &mut Registry) -> Self {
+        let refused = Family::<Reason, Counter>::default();
+        registry.register("events_refused", "Events refused before anything was written", refused.clone());
+        let because = |reason| refused.get_or_create_owned(&Reason { reason });
+        Self { queue_full: because("queue_full"), log_full: because("log_full"), too_large: because("too_large") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn every_metric_is_found_under_the_name_of_its_verticle() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        metrics.refused.log_full.inc();
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let names = text.lines().filter(|line| !line.starts_with('#'));
+        assert!(names.clone().count() > 20 && names.clone().all(|line| line.starts_with("adtrack_kinesis_")), "{text}");
+        assert!(text.contains("adtrack_kinesis_events_refused_total{reason=\"log_full\"} 1"), "{text}");
+        assert!(text.contains("adtrack_kinesis_events_accepted_total 0"), "{text}");
+    }
+}

@@ -1,0 +1,142 @@
+//! The events of one turn of a loop: gathered in one buffer, written together, answered together.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use super::spool::segment::{self, FrameError};
+
+/// What has come and is not written yet.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    frames: Vec<u8>,
+    events: usize,
+    turn: Rc<Turn>,
+}
+
+/// Everything of one turn, ready to be written.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    /// Whole frames.
+    pub(crate) frames: Vec<u8>,
+    /// How many.
+    pub(crate) events: usize,
+    /// Whoever waits.
+    pub(crate) turn: Rc<Turn>,
+}
+
+impl Pending {
+    /// Appends an event; `encode` appends its bytes. Its handler then waits for the turn that is given.
+    pub(crate) fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<Rc<Turn>, FrameError> {
+        segment::push_frame(&mut self.frames, encode)?;
+        self.events += 1;
+        Ok(Rc::clone(&self.turn))
+    }
+
+    /// The events that are not written.
+    pub(crate) fn events(&self) -> usize {
+        self.events
+    }
+
+    /// Their bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Ends the turn: what has come so far is given, what comes now belongs to the next.
+    pub(crate) fn take(&mut self) -> Option<Gathered> {
+        if self.events == 0 {
+            return None;
+        }
+        let turn = std::mem::take(&mut self.turn);
+        let frames = std::mem::take(&mut self.frames);
+        Some(Gathered { frames, events: std::mem::take(&mut self.events), turn })
+    }
+
+    /// Gives a buffer back, to be filled again.
+    pub(crate) fn reuse(&mut self, mut buffer: Vec<u8>) {
+        if self.frames.capacity() == 0 && buffer.capacity() <= REUSED_BYTES_MAX {
+            buffer.clear();
+            self.frames = buffer;
+        }
+    }
+}
+
+/// A buffer that grew larger in a burst is not kept.
+const REUSED_BYTES_MAX: usize = 1024 * 1024;
+
+/// What the handlers of one turn wait for.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    written: Cell<Option<bool>>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Turn {
+    /// The write is over: everybody who waits goes on.
+    pub(crate) fn finish(&self, written: bool) {
+        self.written.set(Some(written));
+        for waiter in self.waiting.take() {
+            waiter.wake();
+        }
+    }
+
+    /// Waits for the write; whether it worked. Cancel safe: the event is written all the same.
+    pub(crate) async fn written(&self) -> bool {
+        let mut place = None;
+        poll_fn(|cx| {
+            if let Some(written) = self.written.get() {
+                return Poll::Ready(written);
+            }
+            let mut waiting = self.waiting.borrow_mut();
+            match place.and_then(|place: usize| waiting.get_mut(place)) {
+                Some(known) => known.clone_from(cx.waker()),
+                None => {
+                    place = Some(waiting.len());
+                    waiting.push(cx.waker().clone());
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::Context;
+
+    use super::*;
+
+    #[test]
+    fn everybody_of_one_turn_waits_for_the_same_write_and_the_next_for_another() {
+        let mut pending = Pending::default();
+        assert!(pending.take().is_none());
+        let first = pending.push(|out| out.push(1)).unwrap();
+        let second = pending.push(|out| out.push(2)).unwrap();
+        let gathered = pending.take().unwrap();
+        assert_eq!((gathered.events, gathered.frames.len()), (2, 18));
+        let third = pending.push(|out| out.push(3)).unwrap();
+        let mut cx = Context::from_waker(Waker::noop());
+        let (mut one, mut two, mut three) = (pin!(first.written()), pin!(second.written()), pin!(third.written()));
+        assert!(one.as_mut().poll(&mut cx).is_pending() && one.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(first.waiting.borrow().len(), 1, "polled twice is waiting once");
+        gathered.turn.finish(true);
+        assert_eq!((one.poll(&mut cx), two.as_mut().poll(&mut cx)), (Poll::Ready(true), Poll::Ready(true)));
+        assert!(three.as_mut().poll(&mut cx).is_pending());
+        pending.take().unwrap().turn.finish(false);
+        assert_eq!(three.poll(&mut cx), Poll::Ready(false));
+    }
+
+    #[test]
+    fn an_event_that_is_refused_leaves_no_trace() {
+        let mut pending = Pending::default();
+        pending.push(|_| {}).unwrap_err();
+        assert_eq!((pending.events(), pending.bytes()), (0, 0));
+    }
+}

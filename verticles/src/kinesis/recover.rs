@@ -1,0 +1,97 @@
+//! Reading back what is in the log and was not handed over, when there is room for it.
+
+use std::time::Duration;
+
+use vertebra::Context;
+
+use super::client::StreamClient;
+use super::shipper::Shipper;
+use super::spool::name::SegmentName;
+use super::spool::reader::{self, Chunk, End, ReadError, ReadLimits};
+
+/// Segments are read while at most so much of the room is taken: the rest is for events that come now.
+const READ_PERCENT: usize = 50;
+
+/// How often a segment the file system cannot read is tried, and how long to wait in between.
+const READ_TRIES_MAX: u32 = 3;
+const READ_PAUSE: Duration = Duration::from_secs(1);
+
+/// Reads as long as the instance lives.
+pub(super) async fn run<C: StreamClient>(ctx: Context<Shipper<C>>) {
+    let mut tries = 0;
+    loop {
+        let Some((segment, offset)) = next(ctx.verticle()) else {
+            ctx.verticle().room.rung().await;
+            continue;
+        };
+        match read(&ctx, segment, offset).await {
+            Ok(chunk) => {
+                tries = 0;
+                take_over(&ctx, segment, chunk);
+            }
+            Err(error) => {
+                tries += 1;
+                if give_up(ctx.verticle(), segment, &error, tries) {
+                    tries = 0;
+                } else {
+                    ctx.clock().sleep(READ_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+fn next<C: StreamClient>(shipper: &Shipper<C>) -> Option<(SegmentName, u64)> {
+    let state = shipper.state.borrow();
+    // What is not read before the end stays where it is: there is no time for more.
+    if state.flushing || !shipper.log.room().is_below(READ_PERCENT) { None } else { state.tracker.next_unread() }
+}
+
+async fn read<C: StreamClient>(
+    ctx: &Context<Shipper<C>>,
+    segment: SegmentName,
+    offset: u64,
+) -> Result<Chunk, ReadError> {
+    let shipper = ctx.verticle();
+    let path = shipper.log.directory().segment(segment);
+    let limits = ReadLimits {
+        bytes_max: shipper.log.config().recovery_bytes_per_read,
+        records_max: (shipper.config().queue_events_max / 2).max(1),
+    };
+    match ctx.execute_blocking(move || reader::read_at(&path, offset, limits)).await {
+        Ok(read) => read,
+        Err(error) => Err(ReadError::Io(std::io::Error::other(error))),
+    }
+}
+
+fn take_over<C: StreamClient>(ctx: &Context<Shipper<C>>, segment: SegmentName, chunk: Chunk) {
+    let shipper = ctx.verticle();
+    let metrics = shipper.log.metrics();
+    if let Some(End::Damaged { offset, damage }) = chunk.end {
+        metrics.segments_damaged.inc();
+        tracing::error!(%segment, offset, %damage, "a segment is damaged: what stands before it is shipped, the file is kept");
+    }
+    let held = shipper.log.room().take(chunk.records, chunk.frames.len());
+    metrics.read_back.inc_by(chunk.records as u64);
+    let records = shipper.take_over(segment, chunk.frames, held, ctx.clock().now());
+    shipper.state.borrow_mut().tracker.read(segment, records as u64, chunk.next_offset, chunk.end);
+    shipper.finished.ring();
+}
+
+/// Whether the segment is not to be tried again.
+fn give_up<C: StreamClient>(shipper: &Shipper<C>, segment: SegmentName, error: &ReadError, tries: u32) -> bool {
+    let mut state = shipper.state.borrow_mut();
+    match error {
+        ReadError::Gone => {
+            tracing::error!(%segment, "a segment of the event log was removed before it was shipped");
+            state.tracker.leave(segment);
+        }
+        ReadError::Io(_) if tries < READ_TRIES_MAX => return false,
+        ReadError::Version(_) | ReadError::Io(_) => {
+            shipper.log.metrics().files_unreadable.inc();
+            tracing::error!(%segment, %error, "a segment cannot be read: it stays as it is until the next start");
+            state.tracker.leave(segment);
+        }
+    }
+    true
+}

@@ -1,0 +1,246 @@
+//! The verticle that ships events to the stream: one instance, on a loop of its own.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adtrack_config::KinesisConfig;
+use adtrack_proto::bus::{AskHealth, EVENTS_HEALTH, Health};
+use bytes::Bytes;
+use vertebra::{BoxError, Context, Failure, Handler, Verticle};
+
+use super::batch::{BatchLimits, Batcher};
+use super::bell::Bell;
+use super::client::{PutError, StreamClient};
+use super::dead_letter::DeadLetters;
+use super::hand_over::{SHIP, ToShip};
+use super::log::EventLog;
+use super::record::Record;
+use super::room::Held;
+use super::spool::name::SegmentName;
+use super::spool::segment::{FRAME_OVERHEAD, Payloads};
+use super::tracker::Tracker;
+use super::{cleanup, dispatch, probe, recover};
+
+/// Ships what the intakes hand over, and what is in the log already, and removes segments the stream has completely.
+///
+/// * Events come in memory, a turn of a loop at a time, as long as there is room for them (a setting); an intake that
+///   finds none leaves them in the log, and they are read back - the oldest first - when at most half the room is taken.
+/// * Several calls are under way at a time, each with the records of one batch; failed records are sent again, with
+///   growing pauses, for as long as it takes. A record the stream refuses for good goes to a `.dead` file.
+/// * Delivery is at least once: what was sent and not acknowledged before a crash, or in a call whose answer did not
+///   come, is sent again.
+/// * Order is kept within a batch; not between batches, nor between loops.
+/// * `stop` goes on shipping what is in memory for the time the settings give; what is left then stays in the log.
+pub struct Shipper<C> {
+    pub(super) log: Arc<EventLog>,
+    pub(super) client: C,
+    pub(super) state: RefCell<State>,
+    pub(super) work: Bell,
+    pub(super) room: Bell,
+    pub(super) finished: Bell,
+}
+
+/// What changes.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) batcher: Batcher,
+    pub(super) tracker: Tracker,
+    pub(super) dead_letters: DeadLetters,
+    /// Batches under way, pauses between their calls included.
+    pub(super) in_flight: usize,
+    /// Whether the stream has taken a record since the start.
+    pub(super) proven: bool,
+    /// Whether nothing is to wait for company any more.
+    pub(super) flushing: bool,
+    /// Whether a finished segment is being removed.
+    pub(super) cleaning: bool,
+    pub(super) last_call: Option<Duration>,
+    known_up: Option<bool>,
+    trouble: Option<PutError>,
+    held: Held,
+}
+
+impl<C: StreamClient> Shipper<C> {
+    /// A shipper of this log.
+    pub fn new(log: Arc<EventLog>, client: C) -> Self {
+        let config = log.kinesis();
+        let limits = BatchLimits {
+            records_max: config.batch_records_max,
+            bytes_max: config.batch_bytes_max,
+            linger: config.linger,
+        };
+        let state = State {
+            batcher: Batcher::new(limits),
+            tracker: Tracker::default(),
+            dead_letters: DeadLetters::new(log.directory().path()),
+            in_flight: 0,
+            proven: false,
+            flushing: false,
+            cleaning: false,
+            last_call: None,
+            known_up: None,
+            trouble: None,
+            held: log.room().take(0, 0),
+        };
+        let state = RefCell::new(state);
+        Self { log, client, state, work: Bell::default(), room: Bell::default(), finished: Bell::default() }
+    }
+
+    pub(super) fn config(&self) -> &KinesisConfig {
+        self.log.kinesis()
+    }
+
+    /// Takes over records out of a segment, with the room they take.
+    pub(super) fn take_over(&self, segment: SegmentName, frames: Bytes, held: Held, now: Duration) -> usize {
+        let mut state = self.state.borrow_mut();
+        let before = state.batcher.len();
+        for payload in Payloads::new(frames) {
+            state.batcher.push(Record::new(payload, segment), now);
+        }
+        let records = state.batcher.len() - before;
+        state.held.absorb(held);
+        drop(state);
+        self.work.ring();
+        self.gauge();
+        records
+    }
+
+    /// Nobody needs these records any more.
+    pub(super) fn settle(&self, records: &[Record]) {
+        let mut state = self.state.borrow_mut();
+        for run in records.chunk_by(|one, next| one.segment() == next.segment()) {
+            state.tracker.settled(run[0].segment(), run.len() as u64);
+        }
+        let bytes = records.iter().map(|record| record.payload().len() + FRAME_OVERHEAD).sum();
+        state.held.release(records.len(), bytes);
+        drop(state);
+        self.gauge();
+        self.room.ring();
+        self.finished.ring();
+    }
+
+    /// What a call says about the stream.
+    pub(super) fn note_call(&self, now: Duration, trouble: Option<PutError>) {
+        // A stream at its limit, and one that refuses a record, are there.
+        let up = matches!(trouble, None | Some(PutError::Throttled(_) | PutError::Refused(_)));
+        let mut state = self.state.borrow_mut();
+        state.last_call = Some(now);
+        if state.known_up.replace(up) != Some(up) {
+            match &trouble {
+                Some(error) if !up => tracing::warn!(%error, "the stream cannot be used: events wait in the event log"),
+                _ => tracing::info!("the stream takes events"),
+            }
+        }
+        state.trouble = trouble;
+        self.log.set_stream_up(up);
+    }
+
+    /// Whether everything in memory is shipped and everything superfluous removed.
+    fn is_done(&self) -> bool {
+        let state = self.state.borrow();
+        let shipped = state.batcher.is_empty() && state.in_flight == 0;
+        shipped && !state.cleaning && !state.tracker.has_finished()
+    }
+
+    fn gauge(&self) {
+        let events = i64::try_from(self.log.room().events()).unwrap_or(i64::MAX);
+        self.log.metrics().queue_events.set(events);
+    }
+
+    fn detail(&self) -> String {
+        let state = self.state.borrow();
+        let waiting = format!(
+            "{} events in memory, {} segments to be read back, {} bytes of log",
+            self.log.room().events(),
+            state.tracker.unread(),
+            self.log.bytes(),
+        );
+        match &state.trouble {
+            Some(error) => format!("{error}; {waiting}"),
+            None if state.last_call.is_none() => format!("no call made yet; {waiting}"),
+            None => waiting,
+        }
+    }
+}
+
+impl<C: StreamClient> Verticle for Shipper<C> {
+    async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        self.log.new_shipper();
+        let log = Arc::clone(&self.log);
+        let found = ctx.execute_blocking(move || log.closed_segments()).await??;
+        if !found.is_empty() {
+            tracing::info!(segments = found.len(), "events of an earlier run are shipped");
+        }
+        for name in found {
+            self.state.borrow_mut().tracker.found(name);
+        }
+        ctx.serve(SHIP).register()?;
+        ctx.serve(EVENTS_HEALTH).register()?;
+        ctx.spawn(dispatch::run(ctx.clone()));
+        ctx.spawn(recover::run(ctx.clone()));
+        ctx.spawn(cleanup::run(ctx.clone()));
+        ctx.spawn(probe::run(ctx.clone()));
+        Ok(())
+    }
+
+    async fn stop(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        self.state.borrow_mut().flushing = true;
+        self.work.ring();
+        self.finished.ring();
+        let until = ctx.clock().now() + self.config().flush_max;
+        while !self.is_done() && ctx.clock().now() < until {
+            ctx.clock().sleep(Duration::from_millis(10)).await;
+        }
+        let events = self.log.room().events();
+        let segments = self.state.borrow().tracker.unread();
+        if events > 0 || segments > 0 {
+            tracing::warn!(
+                events,
+                segments,
+                bytes = self.log.bytes(),
+                "events stay in the event log until the next start"
+            );
+        }
+        Ok(())
+    }
+}
+
+impl<C: StreamClient> Handler<ToShip> for Shipper<C> {
+    type Reply = ();
+
+    async fn handle(&self, message: ToShip, ctx: &Context<Self>) -> Result<(), Failure> {
+        match message {
+            ToShip::Events { segment, frames, held } => {
+                let records = self.take_over(segment, frames, held, ctx.clock().now());
+                self.state.borrow_mut().tracker.came(segment, records as u64);
+            }
+            ToShip::Closed { segment, unread_from } => {
+                self.state.borrow_mut().tracker.closed(segment, unread_from);
+                self.room.ring();
+                self.finished.ring();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<C: StreamClient> Handler<AskHealth> for Shipper<C> {
+    type Reply = Health;
+
+    async fn handle(&self, _: AskHealth, _: &Context<Self>) -> Result<Health, Failure> {
+        let accepting = self.log.accepting();
+        let detail = match &accepting {
+            Ok(()) => self.detail(),
+            Err(reason) => format!("{reason}; {}", self.detail()),
+        };
+        Ok(Health { name: "kinesis", up: self.log.is_stream_up(), accepting: accepting.is_ok(), detail })
+    }
+}
+
+impl<C> fmt::Debug for Shipper<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shipper").field("stream", &self.log.kinesis().stream).finish_non_exhaustive()
+    }
+}

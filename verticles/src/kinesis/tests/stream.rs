@@ -1,0 +1,117 @@
+//! A stream that does what a test plans.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::future::pending;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::kinesis::client::{Outcome, PutError, StreamClient};
+use crate::kinesis::record::Record;
+
+/// Takes records into memory; what goes wrong is planned call by call, or for all calls.
+#[derive(Debug, Clone, Default)]
+pub(super) struct StubStream {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    plan: VecDeque<Answer>,
+    always: Option<Answer>,
+    poison: BTreeSet<String>,
+    calls: Vec<Vec<String>>,
+    stored: Vec<String>,
+}
+
+/// What a call gets.
+#[derive(Debug, Clone)]
+pub(super) enum Answer {
+    /// An outcome for each record, repeated when there are fewer; what is stored, is.
+    Outcomes(Vec<Outcome>),
+    /// So many outcomes, whatever was sent; nothing is stored unless that is their number by chance.
+    Count(usize),
+    /// An error.
+    Error(PutError),
+    /// Everything is stored, and the answer does not arrive.
+    StoredButLost,
+    /// Nothing, for ever.
+    Hang,
+}
+
+impl StubStream {
+    /// The next call gets this.
+    pub(super) fn then(&self, answer: Answer) {
+        self.lock().plan.push_back(answer);
+    }
+
+    /// Every call that nothing else is planned for gets this.
+    pub(super) fn always(&self, answer: impl Into<Option<Answer>>) {
+        self.lock().always = answer.into();
+    }
+
+    /// A call with this record is refused.
+    pub(super) fn poison(&self, id: &str) {
+        self.lock().poison.insert(id.to_owned());
+    }
+
+    /// The keys of each call.
+    pub(super) fn calls(&self) -> Vec<Vec<String>> {
+        self.lock().calls.clone()
+    }
+
+    /// The keys stored, in order, as often as they were.
+    pub(super) fn stored(&self) -> Vec<String> {
+        self.lock().stored.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap()
+    }
+
+    fn answer(&self, keys: &[String]) -> Option<Result<Vec<Outcome>, PutError>> {
+        let mut inner = self.lock();
+        inner.calls.push(keys.to_vec());
+        if keys.iter().any(|key| inner.poison.contains(key)) {
+            return Some(Err(PutError::Refused("poison".into())));
+        }
+        let planned = inner.plan.pop_front().or_else(|| inner.always.clone());
+        match planned.unwrap_or_else(|| Answer::Outcomes(vec![Outcome::Stored])) {
+            Answer::Outcomes(outcomes) => {
+                let outcomes: Vec<Outcome> = outcomes.into_iter().cycle().take(keys.len()).collect();
+                let stored = keys.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Stored);
+                inner.stored.extend(stored.map(|(key, _)| key.clone()));
+                Some(Ok(outcomes))
+            }
+            Answer::Count(count) => {
+                if count == keys.len() {
+                    inner.stored.extend_from_slice(keys);
+                }
+                Some(Ok(vec![Outcome::Stored; count]))
+            }
+            Answer::Error(error) => Some(Err(error)),
+            Answer::StoredButLost => {
+                inner.stored.extend_from_slice(keys);
+                None
+            }
+            Answer::Hang => None,
+        }
+    }
+}
+
+impl StreamClient for StubStream {
+    async fn put_records(&self, records: &[Record]) -> Result<Vec<Outcome>, PutError> {
+        let keys: Vec<String> = records.iter().map(|record| record.key().to_owned()).collect();
+        match self.answer(&keys) {
+            Some(answer) => answer,
+            None => pending().await,
+        }
+    }
+
+    async fn probe(&self) -> Result<(), PutError> {
+        let always = self.lock().always.clone();
+        match always {
+            Some(Answer::Error(error)) => Err(error),
+            Some(Answer::Hang) => pending().await,
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Which segments still hold something the stream does not have. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::spool::name::SegmentName;
+use super::spool::reader::End;
+
+/// Every segment that is not finished: how many of its records have come, how many are settled, what is to be read yet.
+#[derive(Debug, Default)]
+pub struct Tracker {
+    segments: BTreeMap<SegmentName, Segment>,
+    unread: BTreeSet<SegmentName>,
+    finished: VecDeque<(SegmentName, Fate)>,
+}
+
+#[derive(Debug, Default)]
+struct Segment {
+    came: u64,
+    settled: u64,
+    closed: bool,
+    read_from: u64,
+    damaged: bool,
+}
+
+/// What becomes of a finished segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// The stream has everything in it.
+    Remove,
+    /// The stream has everything up to some damage; the rest is for a person.
+    SetAside,
+}
+
+impl Tracker {
+    /// A segment left by an earlier run: closed, and to be read from its beginning.
+    pub fn found(&mut self, name: SegmentName) {
+        self.closed(name, Some(0));
+    }
+
+    /// Its writer has closed it. What stands from `unread_from` on was not handed over and must be read back.
+    ///
+    /// Saying it twice is saying it once.
+    pub fn closed(&mut self, name: SegmentName, unread_from: Option<u64>) {
+        let segment = self.segments.entry(name).or_default();
+        if segment.closed {
+            return;
+        }
+        segment.closed = true;
+        if let Some(offset) = unread_from {
+            segment.read_from = offset;
+            self.unread.insert(name);
+        }
+        self.finish(name);
+    }
+
+    /// So many of its records have been handed over.
+    pub fn came(&mut self, name: SegmentName, records: u64) {
+        self.segments.entry(name).or_default().came += records;
+    }
+
+    /// The oldest segment that is to be read, and from where.
+    pub fn next_unread(&self) -> Option<(SegmentName, u64)> {
+        let name = self.unread.first()?;
+        self.segments.get(name).map(|segment| (*name, segment.read_from))
+    }
+
+    /// A piece of it has been read: so many records, up to `next_offset`, and perhaps its end.
+    pub fn read(&mut self, name: SegmentName, records: u64, next_offset: u64, end: Option<End>) {
+        let Some(segment) = self.segments.get_mut(&name) else { return };
+        segment.came += records;
+        segment.read_from = next_offset;
+        if let Some(end) = end {
+            segment.damaged |= matches!(end, End::Damaged { .. });
+            self.unread.remove(&name);
+            self.finish(name);
+        }
+    }
+
+    /// So many of its records need it no more: the stream has them, or will never take them.
+    pub fn settled(&mut self, name: SegmentName, records: u64) {
+        if let Some(segment) = self.segments.get_mut(&name) {
+            segment.settled += records;
+            self.finish(name);
+        }
+    }
+
+    /// It cannot be read: it stays as it is until the next start.
+    pub fn leave(&mut self, name: SegmentName) {
+        self.unread.remove(&name);
+        self.segments.remove(&name);
+    }
+
+    /// The next segment that has become superfluous; each is given once.
+    pub fn take_finished(&mut self) -> Option<(SegmentName, Fate)> {
+        self.finished.pop_front()
+    }
+
+    /// A finished segment could not be dealt with: it is given again.
+    pub fn put_back(&mut self, name: SegmentName, fate: Fate) {
+        self.finished.push_back((name, fate));
+    }
+
+    /// How many segments are to be read yet.
+    pub fn unread(&self) -> usize {
+        self.unread.len()
+    }
+
+    /// Whether finished segments wait to be dealt with.
+    pub fn has_finished(&self) -> bool {
+        !self.finished.is_empty()
+    }
+
+    fn finish(&mut self, name: SegmentName) {
+        let Some(segment) = self.segments.get(&name) else { return };
+        if segment.closed && segment.came == segment.settled && !self.unread.contains(&name) {
+            let fate = if segment.damaged { Fate::SetAside } else { Fate::Remove };
+            self.segments.remove(&name);
+            self.finished.push_back((name, fate));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kinesis::spool::segment::Damage;
+
+    fn name(seq: u32) -> SegmentName {
+        SegmentName { created_ms: 1, event_loop: 0, seq }
+    }
+
+    #[test]
+    fn a_segment_goes_when_it_is_closed_and_everything_in_it_is_settled() {
+        let mut tracker = Tracker::default();
+        tracker.came(name(1), 3);
+        tracker.settled(name(1), 3);
+        assert_eq!(tracker.take_finished(), None, "it is still written to");
+        tracker.came(name(1), 2);
+        tracker.closed(name(1), None);
+        tracker.settled(name(1), 1);
+        assert_eq!(tracker.take_finished(), None);
+        tracker.settled(name(1), 1);
+        assert_eq!(tracker.take_finished(), Some((name(1), Fate::Remove)));
+        assert_eq!(tracker.take_finished(), None);
+    }
+
+    #[test]
+    fn what_was_not_handed_over_is_read_from_where_it_begins() {
+        let mut tracker = Tracker::default();
+        tracker.came(name(1), 3);
+        tracker.closed(name(1), Some(100));
+        tracker.settled(name(1), 3);
+        assert_eq!(tracker.take_finished(), None);
+        assert_eq!(tracker.next_unread(), Some((name(1), 100)));
+        tracker.read(name(1), 2, 150, None);
+        assert_eq!(tracker.next_unread(), Some((name(1), 150)));
+        tracker.read(name(1), 1, 170, Some(End::Clean));
+        assert_eq!((tracker.next_unread(), tracker.take_finished()), (None, None));
+        tracker.settled(name(1), 3);
+        assert_eq!(tracker.take_finished(), Some((name(1), Fate::Remove)));
+    }
+
+    #[test]
+    fn segments_are_read_oldest_first_and_a_damaged_one_is_set_aside() {
+        let mut tracker = Tracker::default();
+        tracker.found(name(2));
+        tracker.found(name(1));
+        assert_eq!(tracker.next_unread(), Some((name(1), 0)));
+        tracker.read(name(1), 1, 30, Some(End::Damaged { offset: 30, damage: Damage::Checksum }));
+        assert_eq!(tracker.next_unread(), Some((name(2), 0)));
+        tracker.settled(name(1), 1);
+        assert_eq!(tracker.take_finished(), Some((name(1), Fate::SetAside)));
+    }
+
+    #[test]
+    fn an_empty_segment_goes_at_once_and_a_second_word_about_it_changes_nothing() {
+        let mut tracker = Tracker::default();
+        tracker.found(name(1));
+        tracker.closed(name(1), None);
+        assert_eq!(tracker.next_unread(), Some((name(1), 0)));
+        tracker.read(name(1), 0, 16, Some(End::Clean));
+        assert_eq!(tracker.take_finished(), Some((name(1), Fate::Remove)));
+    }
+
+    #[test]
+    fn a_segment_that_cannot_be_read_is_left_and_its_records_are_forgotten() {
+        let mut tracker = Tracker::default();
+        tracker.came(name(1), 2);
+        tracker.closed(name(1), Some(9));
+        tracker.leave(name(1));
+        tracker.settled(name(1), 2);
+        assert_eq!((tracker.next_unread(), tracker.take_finished()), (None, None));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_order_a_segment_goes_exactly_when_the_last_record_is_settled(
+            came in 0..20_u64, unread in 0..20_u64, mut order in Just(vec![0_u8, 1, 2]).prop_shuffle(),
+        ) {
+            let mut tracker = Tracker::default();
+            tracker.came(name(1), came);
+            tracker.closed(name(1), (unread > 0).then_some(50));
+            if unread > 0 {
+                tracker.read(name(1), unread, 99, Some(End::Clean));
+            }
+            let total = came + unread;
+            let mut left = total;
+            while let Some(step) = order.pop() {
+                let part = if order.is_empty() { left } else { (total / 3 + u64::from(step)).min(left) };
+                prop_assert!(left == 0 || !tracker.has_finished(), "it went while {} were missing", left);
+                tracker.settled(name(1), part);
+                left -= part;
+            }
+            prop_assert_eq!(tracker.take_finished(), Some((name(1), Fate::Remove)));
+            prop_assert_eq!(tracker.take_finished(), None);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The command line of adtrack.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use adtrack::app;
+use adtrack::cli::args::{Args, Command, Events, Programs};
+use adtrack::cli::programs::{Input, Target};
+use adtrack::cli::{events, health, logging, programs};
+use adtrack_config::{Config, ProcessEnv};
+use anyhow::Context as _;
+use clap::Parser as _;
+use vertebra::Runtime;
+
+/// Settings that cannot be used: EX_CONFIG of sysexits.h.
+const EXIT_CONFIG: u8 = 78;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let config = match Config::load(&args.settings.overrides(), &ProcessEnv) {
+        Ok(config) => config,
+        Err(errors) => {
+            complain(&errors.to_string());
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    run(args.command.unwrap_or(Command::Serve), &config).unwrap_or_else(|error| {
+        complain(&format!("{error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn run(command: Command, config: &Config) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve => serve(config),
+        Command::Programs(what) => programs(&what, &Target::of(config)),
+        Command::Events(Events::Tail { follow }) => {
+            events::tail(&config.data.dir, follow, &mut io::stdout()).context("the event log cannot be read")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Health => {
+            let rt = Runtime::builder().event_loops(1).build()?;
+            rt.block_on(health::health(config, rt.clock())).context("not ready")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::CheckConfig => {
+            let mut out = io::stdout().lock();
+            for setting in config.describe() {
+                writeln!(out, "{setting}")?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn programs(what: &Programs, target: &Target) -> anyhow::Result<ExitCode> {
+    let (mut out, mut report) = (io::stdout(), io::stderr());
+    match what {
+        Programs::Put { file } => {
+            let id = programs::put(target, Input::open(file)?)?;
+            writeln!(report, "{id} is stored and published")?;
+        }
+        Programs::Get { id } => match programs::get(target, id)? {
+            Some(program) => writeln!(out, "{}", program.to_json())?,
+            None => {
+                writeln!(report, "there is no program {id}")?;
+                return Ok(ExitCode::FAILURE);
+            }
+        },
+        Programs::List => {
+            programs::list(target, &mut out)?;
+        }
+        Programs::Import { file } => {
+            let done = programs::import(target, Input::open(file)?, &mut report)?;
+            writeln!(report, "{} programs are stored and published, {} were refused", done.imported, done.failed)?;
+            if done.failed > 0 {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn serve(config: &Config) -> anyhow::Result<ExitCode> {
+    logging::start(&config.log)?;
+    let report = app::serve(config, &mut |lines| say(lines)).context("the service does not run")?;
+    Ok(if report.stuck_loops.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn say(lines: &str) {
+    // Nobody may be reading: the service runs all the same.
+    drop(writeln!(io::stdout(), "{lines}"));
+}
+
+fn complain(text: &str) {
+    drop(writeln!(io::stderr(), "adtrack: {text}"));
+}

@@ -1,0 +1,223 @@
+//! The core-data listener: what is published on the channel is in memory at once.
+//!
+//! It has a connection of its own, with RESP3 pushes instead of the driver's RESP2 pub/sub: pushes are given to a closure
+//! here, which puts them into a bounded queue, where the driver's own would be unbounded. The driver is not asked to
+//! reconnect or resubscribe, since it gives up after some seconds; this does, for ever, with a new connection each time.
+//!
+//! Pub/sub keeps nothing for the absent. So after every subscription, and whenever a push may have been missed, the
+//! caches are told to revalidate: nothing is forgotten, but nothing is trusted before the store was asked again. A
+//! connection that is dead without having been closed is found by a PING every second that stays unanswered.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, RedisError, Value};
+use adtrack_config::RedisConfig;
+use adtrack_proto::bus::Change;
+use tokio::sync::mpsc;
+use vertebra::{BoxError, Context, Verticle};
+
+use super::backoff::Backoff;
+use super::log_budget::LogBudget;
+use super::payload::{self, Rejected};
+use super::{Metrics, commands, connect};
+use crate::changes::{self, NotTold, Told};
+
+/// Pushes that wait for their turn. Beyond it they are dropped, and the caches told to revalidate.
+const QUEUE_PUSHES_MAX: usize = 1_024;
+/// An unanswered PING means a dead connection after this time. Longer than any command of a sane server takes: a false
+/// alarm has every program asked for again.
+const PONG_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The listener verticle: one instance, on the loop that does not serve requests.
+///
+/// It starts whether or not Redis is there. Payloads that are no programs are counted by reason and logged once a second
+/// at most; the connection is kept and nothing in memory changes.
+#[derive(Debug)]
+pub struct Updates {
+    config: RedisConfig,
+    metrics: Metrics,
+    log: LogBudget,
+    /// Why the last session ended, to log each reason once.
+    last_end: RefCell<Option<String>>,
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error("{0}")]
+    Redis(#[from] RedisError),
+    #[error("not connected within {} ms", .0.as_millis())]
+    ConnectTimeout(Duration),
+    #[error("no answer to a ping within {} ms", PONG_TIMEOUT.as_millis())]
+    Silent,
+    #[error("the connection was closed")]
+    Closed,
+    #[error("{0}")]
+    NotTold(#[from] NotTold),
+}
+
+/// What the driver hands over.
+enum Push {
+    Payload(Vec<u8>),
+    Rejected(Rejected),
+}
+
+impl Updates {
+    /// A listener that connects when it is deployed.
+    pub fn new(config: RedisConfig, metrics: Metrics) -> Self {
+        Self { config, metrics, log: LogBudget::default(), last_end: RefCell::default() }
+    }
+
+    fn note_heard(&self, ctx: &Context<Self>) {
+        self.metrics.heard_at_seconds.set(ctx.clock().unix_ms() / 1_000);
+    }
+}
+
+impl Verticle for Updates {
+    async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        let client = connect::client(&self.config, ProtocolVersion::RESP3)?;
+        ctx.spawn(listen(ctx.clone(), client));
+        Ok(())
+    }
+
+    async fn stop(&self, _: &Context<Self>) -> Result<(), BoxError> {
+        self.metrics.subscribed.set(0);
+        Ok(())
+    }
+}
+
+/// One session after the other, as long as the verticle lives.
+async fn listen(ctx: Context<Updates>, client: Client) {
+    let updates = ctx.verticle();
+    let mut backoff = Backoff::new(updates.config.reconnect_delay_max);
+    loop {
+        let began = ctx.clock().now();
+        let Err(error) = session(&ctx, &client).await;
+        if updates.metrics.subscribed.set(0) == 1 {
+            backoff.reset();
+        }
+        let error = error.to_string();
+        if updates.last_end.replace(Some(error.clone())).as_ref() != Some(&error) {
+            let lasted_ms = u64::try_from(ctx.clock().now().saturating_sub(began).as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(%error, lasted_ms, "not subscribed to the channel");
+        }
+        ctx.clock().sleep(backoff.pause(fastrand::f64())).await;
+    }
+}
+
+enum Never {}
+
+/// Connects, subscribes, and hands on what comes, until that ends.
+async fn session(ctx: &Context<Updates>, client: &Client) -> Result<Never, SessionError> {
+    let updates = ctx.verticle();
+    let (queue, mut pushes) = mpsc::channel(QUEUE_PUSHES_MAX);
+    let missed = Arc::new(AtomicBool::new(false));
+    let bytes_max = updates.config.payload_bytes_max;
+    let sender = {
+        let missed = Arc::clone(&missed);
+        move |info: PushInfo| {
+            if let Some(push) = push_of(info, bytes_max)
+                && queue.try_send(push).is_err()
+            {
+                missed.store(true, Ordering::Release);
+            }
+            Ok::<(), ()>(())
+        }
+    };
+    let mut connection = connect(ctx, client, sender).await?;
+    connection.subscribe(&updates.config.channel).await?;
+    updates.metrics.subscriptions.inc();
+    updates.metrics.subscribed.set(1);
+    updates.last_end.take();
+    updates.note_heard(ctx);
+    tracing::info!(channel = %updates.config.channel, "subscribed to the channel");
+    changes::revalidate(ctx.bus(), ctx.clock()).await?;
+    tokio::select! {
+        ended = hand_on(ctx, &mut pushes, &missed) => ended,
+        ended = keep_alive(ctx, connection) => ended,
+    }
+}
+
+async fn connect(
+    ctx: &Context<Updates>,
+    client: &Client,
+    sender: impl ::redis::aio::AsyncPushSender,
+) -> Result<MultiplexedConnection, SessionError> {
+    let config = &ctx.verticle().config;
+    let settings = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(config.connect_timeout))
+        .set_response_timeout(Some(PONG_TIMEOUT))
+        .set_push_sender(sender);
+    // The driver bounds each step; a name server that does not answer is a step of its own.
+    let timeout = config.connect_timeout + config.response_timeout;
+    let connected = ctx.clock().timeout(timeout, client.get_multiplexed_async_connection_with_config(&settings)).await;
+    Ok(connected.map_err(|_| SessionError::ConnectTimeout(timeout))??)
+}
+
+/// What of a push concerns us. Runs on the driver's task: the size is looked at here, so that nothing large is queued.
+fn push_of(info: PushInfo, bytes_max: usize) -> Option<Push> {
+    if info.kind != PushKind::Message {
+        return None;
+    }
+    Some(match info.data.into_iter().nth(1) {
+        Some(Value::BulkString(payload)) if payload.len() > bytes_max => {
+            Push::Rejected(Rejected::Oversized { bytes: payload.len(), bytes_max })
+        }
+        Some(Value::BulkString(payload)) => Push::Payload(payload),
+        _ => Push::Rejected(Rejected::NotText),
+    })
+}
+
+async fn hand_on(
+    ctx: &Context<Updates>,
+    pushes: &mut mpsc::Receiver<Push>,
+    missed: &AtomicBool,
+) -> Result<Never, SessionError> {
+    let updates = ctx.verticle();
+    // The driver drops its end when the connection ends.
+    while let Some(push) = pushes.recv().await {
+        updates.note_heard(ctx);
+        let checked = match push {
+            Push::Payload(payload) => payload::program(&payload, updates.config.payload_bytes_max),
+            Push::Rejected(rejected) => Err(rejected),
+        };
+        match checked {
+            Ok(program) => {
+                updates.metrics.pushes.inc();
+                let told = changes::tell(ctx.bus(), ctx.clock(), [Change::Put(Arc::new(program))]).await?;
+                if told == Told::Revalidated {
+                    updates.metrics.pushes_missed.inc();
+                }
+            }
+            Err(rejected) => updates.reject(ctx, &rejected),
+        }
+        if missed.swap(false, Ordering::AcqRel) {
+            updates.metrics.pushes_missed.inc();
+            changes::revalidate(ctx.bus(), ctx.clock()).await?;
+        }
+    }
+    Err(SessionError::Closed)
+}
+
+impl Updates {
+    fn reject(&self, ctx: &Context<Self>, rejected: &Rejected) {
+        self.metrics.rejected(rejected).inc();
+        if let Some(suppressed) = self.log.take(ctx.clock().now()) {
+            tracing::warn!(error = %rejected, suppressed, "a push is no program");
+        }
+    }
+}
+
+async fn keep_alive(ctx: &Context<Updates>, mut connection: MultiplexedConnection) -> Result<Never, SessionError> {
+    let updates = ctx.verticle();
+    loop {
+        ctx.clock().sleep(updates.config.ping_interval).await;
+        let pong = ctx.clock().timeout(PONG_TIMEOUT, commands::ping(&mut connection)).await;
+        pong.map_err(|_| SessionError::Silent)??;
+        updates.note_heard(ctx);
+    }
+}

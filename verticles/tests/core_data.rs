@@ -1,0 +1,154 @@
+//! Core data end to end: cache, store and listener together, against a real server.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by panicking, and waits in real time")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use adtrack::{cache, redis as service};
+use adtrack_config::{Config, Overrides};
+use adtrack_proto::bus::{LOOKUP, Lookup, UNAVAILABLE};
+use adtrack_proto::{Program, ProgramId};
+use support::eventually;
+use support::redis_server::RedisServer;
+use vertebra::testing::TestRuntime;
+use vertebra::{Deploy, RequestError};
+
+struct Under {
+    rt: TestRuntime,
+    server: RedisServer,
+    cache: cache::Metrics,
+    redis: service::Metrics,
+}
+
+impl Under {
+    async fn deploy(rt: TestRuntime) -> Self {
+        let server = RedisServer::start();
+        let (config, redis, counted) = (server.config(), service::Metrics::default(), cache::Metrics::default());
+        let (store, metrics) = (config.clone(), redis.clone());
+        rt.deploy(Deploy::new(move || service::RedisStore::new(store.clone(), metrics.clone())).on_loop("io"))
+            .await
+            .unwrap();
+        let settings = Config::load(&Overrides::default(), &[("ADTRACK_CACHE_ABSENT_TTL_MS", "0")]).unwrap().cache;
+        let (shared, metrics) = (cache::SharedPrograms::new(&settings), counted.clone());
+        let timeout = Duration::from_millis(600);
+        let cache = Deploy::new(move || cache::Cache::new(shared.clone(), timeout, metrics.clone()));
+        rt.deploy(cache.instances(2)).await.unwrap();
+        let (updates, metrics) = (config, redis.clone());
+        rt.deploy(Deploy::new(move || service::Updates::new(updates.clone(), metrics.clone())).on_loop("io"))
+            .await
+            .unwrap();
+        let under = Self { rt, server, cache: counted, redis };
+        under.subscribed().await;
+        under
+    }
+
+    async fn subscribed(&self) {
+        let both = async || self.redis.subscribed.get() == 1 && self.redis.connected.get() == 1;
+        eventually("connected", both).await;
+    }
+
+    async fn version(&self, id: &str) -> Result<Option<i32>, RequestError> {
+        let program_id = ProgramId::new(id).unwrap();
+        let found = self.rt.bus().request(LOOKUP, Lookup { program_id }).await?;
+        Ok(found.map(|program| program.customer_id))
+    }
+
+    fn hset(&self, program: &Program) {
+        let mut hset = redis::cmd("HSET");
+        hset.arg(program.program_id.as_str());
+        for (name, value) in program.to_fields() {
+            hset.arg(name).arg(&*value);
+        }
+        hset.exec(&mut self.server.client()).unwrap();
+    }
+}
+
+fn program(id: &str, version: i32) -> Program {
+    let text = || "x".to_owned();
+    Program {
+        program_id: ProgramId::new(id).unwrap(),
+        program_name: text(),
+        checksum: text(),
+        customer_id: version,
+        customer_name: text(),
+        valid: true,
+    }
+}
+
+fn failed(result: Result<Option<i32>, RequestError>) -> i32 {
+    match result {
+        Err(RequestError::Failed(failure)) => failure.code(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_published_change_is_the_next_answer_within_20_ms_and_without_a_miss() {
+    TestRuntime::on_loops(2, |rt| async move {
+        let under = Under::deploy(rt).await;
+        under.hset(&program("1", 0));
+        assert_eq!(under.version("1").await, Ok(Some(0)));
+        let misses = under.cache.misses.get();
+        let mut publisher = under.server.client();
+        let mut times = Vec::new();
+        for version in 1..=1_000 {
+            let payload = program("1", version).to_json();
+            let began = Instant::now();
+            redis::cmd("PUBLISH").arg("channel1").arg(payload).exec(&mut publisher).unwrap();
+            while under.version("1").await != Ok(Some(version)) {
+                assert!(began.elapsed() < Duration::from_secs(5), "version {version} is not seen");
+            }
+            times.push(began.elapsed());
+        }
+        times.sort();
+        assert!(times[990] < Duration::from_millis(20), "p99 {:?}", times[990]);
+        assert_eq!(under.cache.misses.get(), misses);
+    });
+}
+
+#[test]
+fn while_redis_is_down_and_when_it_comes_back_empty_known_programs_are_answered() {
+    TestRuntime::on_loops(2, |rt| async move {
+        let mut under = Under::deploy(rt).await;
+        under.hset(&program("1", 1));
+        assert_eq!(under.version("1").await, Ok(Some(1)));
+        under.server.kill();
+        let killed = Instant::now();
+        while killed.elapsed() < Duration::from_secs(9) {
+            let asked = Instant::now();
+            assert_eq!(under.version("1").await, Ok(Some(1)));
+            assert_eq!(failed(under.version("2").await), UNAVAILABLE);
+            assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        under.server.restart();
+        let back = Instant::now();
+        eventually("unknown is unknown again", async || under.version("2").await == Ok(None)).await;
+        under.subscribed().await;
+        assert_eq!(under.version("1").await, Ok(Some(1)), "the server has lost its data, memory has not");
+        assert!(back.elapsed() < Duration::from_secs(5), "{:?}", back.elapsed());
+        let publish =
+            || redis::cmd("PUBLISH").arg("channel1").arg(program("1", 3).to_json()).exec(&mut under.server.client());
+        publish().unwrap();
+        eventually("updates flow", async || under.version("1").await == Ok(Some(3))).await;
+    });
+}
+
+#[test]
+fn changes_published_while_the_subscription_was_cut_are_seen_when_it_is_back() {
+    TestRuntime::on_loops(2, |rt| async move {
+        let under = Under::deploy(rt).await;
+        for round in 0..10 {
+            for id in 0..20 {
+                under.hset(&program(&format!("p{id}"), round));
+            }
+            let kill = redis::cmd("CLIENT").arg(&["KILL", "TYPE", "pubsub"]).exec(&mut under.server.client());
+            kill.unwrap();
+            for id in 0..20 {
+                let seen = async || under.version(&format!("p{id}")).await == Ok(Some(round));
+                eventually("the change", seen).await;
+            }
+        }
+    });
+}

@@ -1,0 +1,315 @@
+//! The Redis store against a real server.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by panicking, and waits in real time")]
+
+mod support;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adtrack::redis::{Metrics, RedisStore};
+use adtrack_proto::bus::{
+    AskHealth, Health, INVALID, ListPrograms, Lookup, PurgeStore, PutPrograms, STORE_HEALTH, STORE_LIST, STORE_LOOKUP,
+    STORE_PURGE, STORE_PUT, UNAVAILABLE,
+};
+use adtrack_proto::{Program, ProgramId};
+use support::eventually;
+use support::redis_server::RedisServer;
+use vertebra::testing::TestRuntime;
+use vertebra::{Deploy, RequestError};
+
+struct Under {
+    rt: TestRuntime,
+    metrics: Metrics,
+}
+
+impl Under {
+    async fn deploy(rt: TestRuntime, server: &RedisServer) -> Self {
+        let (config, metrics) = (server.config(), Metrics::default());
+        let counted = metrics.clone();
+        let store = Deploy::new(move || RedisStore::new(config.clone(), counted.clone())).on_loop("io");
+        rt.deploy(store).await.unwrap();
+        Self { rt, metrics }
+    }
+
+    async fn lookup(&self, text: &str) -> Result<Option<Arc<Program>>, RequestError> {
+        let program_id = ProgramId::new(text).unwrap();
+        self.rt.bus().request(STORE_LOOKUP, Lookup { program_id }).await
+    }
+
+    async fn put(&self, programs: Vec<Arc<Program>>) -> Result<(), RequestError> {
+        self.rt.bus().request(STORE_PUT, PutPrograms { programs }).await
+    }
+
+    async fn health(&self) -> Health {
+        self.rt.bus().request(STORE_HEALTH, AskHealth).await.unwrap()
+    }
+
+    async fn list(&self, limit: usize) -> Vec<String> {
+        let (mut ids, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = self.rt.bus().request(STORE_LIST, ListPrograms { cursor, limit }).await.unwrap();
+            ids.extend(page.programs.iter().map(|program| program.program_id.to_string()));
+            cursor = page.next;
+            if cursor.is_none() {
+                ids.sort();
+                return ids;
+            }
+        }
+    }
+}
+
+fn program(id: &str) -> Arc<Program> {
+    Arc::new(Program {
+        program_id: ProgramId::new(id).unwrap(),
+        program_name: "ünïcode \0 \"q\"".to_owned(),
+        checksum: "c".to_owned(),
+        customer_id: -7,
+        customer_name: "n".to_owned(),
+        valid: false,
+    })
+}
+
+fn code(result: Result<impl std::fmt::Debug, RequestError>) -> i32 {
+    match result {
+        Err(RequestError::Failed(failure)) => failure.code(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_program_put_is_the_references_hash_and_is_found() {
+    let server = RedisServer::start();
+    TestRuntime::on_loops(1, |rt| async move {
+        let under = Under::deploy(rt, &server).await;
+        under.put(vec![program("212313")]).await.unwrap();
+        assert_eq!(under.lookup("212313").await, Ok(Some(program("212313"))));
+        let hash: HashMap<String, String> = redis::cmd("HGETALL").arg("212313").query(&mut server.client()).unwrap();
+        let mut names: Vec<_> = hash.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        let reference =
+            ["checksum", "customerId", "customerName", "messageId", "programId", "programName", "userAgent", "valid"];
+        assert_eq!(names, reference);
+        assert_eq!((hash["customerId"].as_str(), hash["valid"].as_str()), ("-7", "false"));
+        assert_eq!(under.lookup("212314").await, Ok(None));
+    });
+}
+
+#[test]
+fn a_hash_written_by_anybody_is_found() {
+    let server = RedisServer::start();
+    TestRuntime::on_loops(1, |rt| async move {
+        let mut hset = redis::cmd("HSET");
+        hset.arg("7").arg(&["programId", "7", "programName", "p", "checksum", "c", "customerId", "9124"]);
+        hset.arg(&["customerName", "n", "valid", "true", "somethingElse", "x"]);
+        hset.exec(&mut server.client()).unwrap();
+        let under = Under::deploy(rt, &server).await;
+        assert_eq!(under.lookup("7").await.unwrap().unwrap().customer_id, 9124);
+    });
+}
+
+#[test]
+fn what_is_put_is_published_on_the_channel() {
+    let server = RedisServer::start();
+    TestRuntime::on_loops(1, |rt| async move {
+        let mut listener = server.client();
+        let mut listener = listener.as_pubsub();
+        listener.subscribe("channel1").unwrap();
+        let under = Under::deploy(rt, &server).await;
+        under.put(vec![program("1"), program("2")]).await.unwrap();
+        for id in ["1", "2"] {
+            let payload: Vec<u8> = listener.get_message().unwrap().get_payload().unwrap();
+            assert_eq!(Program::from_json(&payload), Ok((*program(id)).clone()));
+        }
+    });
+}
+
+#[test]
+fn keys_that_hold_no_program_are_absent_counted_and_left_alone() {
+    let server = RedisServer::start();
+    TestRuntime::on_loops(1, |rt| async move {
+        let mut client = server.client();
+        redis::cmd("SET").arg("text").arg("x").exec(&mut client).unwrap();
+        redis::cmd("RPUSH").arg("list").arg("x").exec(&mut client).unwrap();
+        redis::cmd("HSET").arg("other").arg(&["a", "b"]).exec(&mut client).unwrap();
+        redis::cmd("HSET").arg("liar").arg(&["programId", "x"]).exec(&mut client).unwrap();
+        redis::cmd("HSET").arg("broken").arg(&["programId", "broken", "customerId", "x"]).exec(&mut client).unwrap();
+        redis::cmd("HSET").arg("binary").arg("programId").arg(&[0xff_u8, 0xfe][..]).exec(&mut client).unwrap();
+        redis::cmd("HSET").arg("huge").arg("x").arg("y".repeat(1 << 20)).exec(&mut client).unwrap();
+        let under = Under::deploy(rt, &server).await;
+        let foreign = ["text", "list", "other", "liar", "broken", "binary", "huge"];
+        for key in foreign {
+            assert_eq!(under.lookup(key).await, Ok(None), "{key}");
+        }
+        assert_eq!(under.metrics.foreign_keys.get(), foreign.len() as u64);
+
+        under.put(vec![program("1"), program("2")]).await.unwrap();
+        assert_eq!(under.list(10).await, ["1", "2"]);
+        assert_eq!(
+            under.rt.bus().request(STORE_PURGE, PurgeStore).await,
+            Ok(3),
+            "a broken program is one all the same"
+        );
+        let mut left: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut client).unwrap();
+        left.sort();
+        assert_eq!(left, ["binary", "huge", "liar", "list", "other", "text"]);
+    });
+}
+
+#[test]
+fn a_put_over_something_else_fails_and_is_not_published() {
+    let server = RedisServer::start();
+    TestRuntime::on_loops(1, |rt| async move {
+        let mut listener = server.client();
+        listener.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let mut listener = listener.as_pubsub();
+        listener.subscribe("channel1").unwrap();
+        redis::cmd("SET").arg("1").arg("x").exec(&mut server.client()).unwrap();
+        let under = Under::deploy(rt, &server).await;
+        assert_eq!(code(under.put(vec![program("1")]).await), UNAVAILABLE);
+        assert!(listener.get_message().is_err());
+    });
+}
+
+#[test]
+fn a_listing_gives_every_program_whatever_the_page() {
+    let server = RedisServer::start();
+    TestRuntime::on_loops(1, |rt| async move {
+        let under = Under::deploy(rt, &server).await;
+        let programs: Vec<_> = (0..1_000).map(|n| program(&format!("p{n:04}"))).collect();
+        let expected: Vec<_> = programs.iter().map(|program| program.program_id.to_string()).collect();
+        under.put(programs).await.unwrap();
+        for limit in [0, 1_000_000, 50] {
+            let mut ids = under.list(limit).await;
+            ids.dedup();
+            assert_eq!(ids, expected);
+        }
+        let list = ListPrograms { cursor: Some("x".to_owned()), limit: 1 };
+        assert_eq!(code(under.rt.bus().request(STORE_LIST, list).await), INVALID);
+        assert_eq!(under.rt.bus().request(STORE_PURGE, PurgeStore).await, Ok(1_000));
+    });
+}
+
+#[test]
+fn ids_that_mean_something_to_redis_are_only_ids() {
+    let server = RedisServer::start();
+    TestRuntime::on_loops(1, |rt| async move {
+        let under = Under::deploy(rt, &server).await;
+        for id in ["*", "{a}", "h?llo", "[abc]", "\\", "$2147483647", "*1", "FLUSHALL", "'\"", "0"] {
+            assert_eq!(under.lookup(id).await, Ok(None), "{id}");
+            under.put(vec![program(id)]).await.unwrap();
+            assert_eq!(under.lookup(id).await, Ok(Some(program(id))), "{id}");
+        }
+        assert_eq!(under.list(100).await.len(), 10);
+    });
+}
+
+#[test]
+fn without_redis_it_starts_fails_at_once_and_works_when_redis_comes() {
+    let mut server = RedisServer::stopped();
+    TestRuntime::on_loops(1, |rt| async move {
+        let under = Under::deploy(rt, &server).await;
+        let began = Instant::now();
+        assert_eq!(code(under.lookup("1").await), UNAVAILABLE);
+        assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+        let health = under.health().await;
+        assert!(!health.up && health.detail.contains("refused"), "{health:?}");
+        server.restart();
+        let began = Instant::now();
+        eventually("it works", async || under.lookup("1").await == Ok(None)).await;
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert!(under.health().await.up);
+    });
+}
+
+/// Longer than the driver's own attempts last.
+#[test]
+fn after_an_outage_of_12_s_it_works_within_5_s() {
+    let mut server = RedisServer::start();
+    TestRuntime::on_loops(1, |rt| async move {
+        let under = Under::deploy(rt, &server).await;
+        under.put(vec![program("1")]).await.unwrap();
+        server.kill();
+        let killed = Instant::now();
+        eventually("it is down", async || under.lookup("1").await.is_err()).await;
+        while killed.elapsed() < Duration::from_secs(12) {
+            let asked = Instant::now();
+            assert_eq!(code(under.lookup("1").await), UNAVAILABLE);
+            assert!(asked.elapsed() < Duration::from_millis(700), "{:?}", asked.elapsed());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        server.restart();
+        let began = Instant::now();
+        eventually("it works", async || under.lookup("1").await == Ok(None)).await;
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert_eq!(under.metrics.reconnects.get(), 1);
+    });
+}
+
+#[test]
+fn a_server_that_hangs_fails_lookups_in_time_and_is_used_again_when_it_goes_on() {
+    let server = RedisServer::start();
+    TestRuntime::on_loops(1, |rt| async move {
+        let under = Under::deploy(rt, &server).await;
+        server.freeze(true);
+        for _ in 0..8 {
+            let asked = Instant::now();
+            assert_eq!(code(under.lookup("1").await), UNAVAILABLE);
+            assert!(asked.elapsed() < Duration::from_millis(800), "{:?}", asked.elapsed());
+        }
+        eventually("it is known to be down", async || !under.health().await.up).await;
+        let asked = Instant::now();
+        assert_eq!(code(under.lookup("1").await), UNAVAILABLE);
+        assert!(asked.elapsed() < Duration::from_millis(100), "{:?}", asked.elapsed());
+        server.freeze(false);
+        let began = Instant::now();
+        eventually("it works", async || under.lookup("1").await == Ok(None)).await;
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    });
+}
+
+#[test]
+fn a_cut_connection_is_replaced_without_a_lookup_failing() {
+    let server = RedisServer::start();
+    TestRuntime::on_loops(1, |rt| async move {
+        let under = Under::deploy(rt, &server).await;
+        for _ in 0..20 {
+            let kill =
+                redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]).exec(&mut server.client());
+            kill.unwrap();
+            assert_eq!(under.lookup("1").await, Ok(None));
+        }
+    });
+}
+
+#[test]
+fn a_user_who_may_only_read_programs_is_enough_to_answer() {
+    let server = RedisServer::start();
+    let mut acl = redis::cmd("ACL");
+    acl.arg(&["SETUSER", "app", "on", ">pass-of-app", "~*", "resetchannels", "+hgetall", "+ping"]);
+    acl.exec(&mut server.client()).unwrap();
+    TestRuntime::on_loops(1, |rt| async move {
+        let metrics = Metrics::default();
+        let config = server.config_as("app", "pass-of-app");
+        let counted = metrics.clone();
+        rt.deploy(Deploy::new(move || RedisStore::new(config.clone(), counted.clone())).on_loop("io")).await.unwrap();
+        let under = Under { rt, metrics };
+        assert_eq!(under.lookup("1").await, Ok(None));
+        assert_eq!(code(under.put(vec![program("1")]).await), UNAVAILABLE);
+    });
+}
+
+#[test]
+fn a_wrong_password_is_told_in_the_health_without_showing_it() {
+    let server = RedisServer::start_with(&["--requirepass", "pass-of-the-server"]);
+    TestRuntime::on_loops(1, |rt| async move {
+        let config = server.config_as("default", "pass-of-nobody");
+        let metrics = Metrics::default();
+        rt.deploy(Deploy::new(move || RedisStore::new(config.clone(), metrics.clone())).on_loop("io")).await.unwrap();
+        let under = Under { rt, metrics: Metrics::default() };
+        assert_eq!(code(under.lookup("1").await), UNAVAILABLE);
+        let health = under.health().await;
+        assert!(!health.up && !health.detail.contains("pass-of"), "{health:?}");
+        assert!(health.detail.contains("WRONGPASS") || health.detail.contains("uthentication"), "{health:?}");
+    });
+}
