@@ -1,0 +1,89 @@
+//! Request and reply on one loop.
+
+use tokio::task::spawn_local;
+use vertebra::{BoxError, Deploy};
+
+use crate::bare::Bare;
+use crate::body::Body;
+use crate::loops::{Inside, Loops};
+use crate::question::{Case, Question};
+use crate::window::windowed;
+
+use super::channels::{ROOM, ask_flume, ask_mpsc, mpsc, serve_flume, serve_mpsc};
+use super::consumers::{ECHO, Echo};
+use super::table::Table;
+
+/// Requests open at a time in the window question.
+const WINDOW: u64 = 256;
+
+/// One request at a time.
+pub(super) fn ping_pong() -> Result<Question, BoxError> {
+    let cases = vec![
+        mpsc_oneshot(1)?,
+        flume_oneshot(1)?,
+        direct_call()?,
+        bus("bus, handler finishes at once", 1, Inside::Task, false)?,
+        bus("bus, the same from a handler", 1, Inside::Handler, false)?,
+        bus("bus, handler suspends once", 1, Inside::Task, true)?,
+    ];
+    Ok(Question { name: "request, same loop, one at a time", cases })
+}
+
+/// Many requests at a time.
+pub(super) fn window() -> Result<Question, BoxError> {
+    let cases = vec![
+        flume_oneshot(WINDOW)?,
+        mpsc_oneshot(WINDOW)?,
+        bus("bus, handler finishes at once", WINDOW, Inside::Task, false)?,
+        bus("bus, handler suspends once", WINDOW, Inside::Task, true)?,
+    ];
+    Ok(Question { name: "request, same loop, 256 at a time", cases })
+}
+
+fn mpsc_oneshot(window: u64) -> Result<Case, BoxError> {
+    let bare = Bare::new()?;
+    Ok(Case::new("tokio mpsc + oneshot", move |operations| {
+        bare.run(async move {
+            let (server, asked) = mpsc();
+            spawn_local(serve_mpsc(asked));
+            let body = Body::new();
+            windowed(window, operations, async move || ask_mpsc(&server, body.clone()).await).await
+        })
+    }))
+}
+
+fn flume_oneshot(window: u64) -> Result<Case, BoxError> {
+    let bare = Bare::new()?;
+    Ok(Case::new("flume + oneshot", move |operations| {
+        bare.run(async move {
+            let (server, asked) = flume::bounded(ROOM);
+            spawn_local(serve_flume(asked));
+            let body = Body::new();
+            windowed(window, operations, async move || ask_flume(&server, body.clone()).await).await
+        })
+    }))
+}
+
+fn direct_call() -> Result<Case, BoxError> {
+    const NAME: &str = "bench.echo";
+    let bare = Bare::new()?;
+    Ok(Case::new("direct call through a table of names", move |operations| {
+        bare.run(async move {
+            let table = std::rc::Rc::new(Table::new(NAME));
+            let body = Body::new();
+            let call = async move || table.call(std::hint::black_box(NAME), body.clone()).ok_or("no such name".into());
+            windowed(1, operations, call).await
+        })
+    }))
+}
+
+fn bus(name: &str, window: u64, inside: Inside, suspends: bool) -> Result<Case, BoxError> {
+    let loops = Loops::new()?;
+    loops.deploy_here(Deploy::new(move || Echo { suspends }))?;
+    Ok(Case::new(name, move |operations| {
+        loops.drive(inside, move |bus| {
+            let body = Body::new();
+            windowed(window, operations, async move || Ok(bus.request(ECHO, body.clone()).await?))
+        })
+    }))
+}
