@@ -1,13 +1,13 @@
-// A Kinesis emulator that has its stream when it is asked the first time: PORT, STREAM and SHARDS from the environment.
+// A Kinesis emulator that has its stream when it is asked the first time: PORT, STREAM, SHARDS and HOST from the environment.
 'use strict'
 
 const http = require('http')
 const kinesalite = require('kinesalite')
 
-const { PORT, STREAM, SHARDS } = process.env
+const { PORT, STREAM, SHARDS, HOST = '0.0.0.0' } = process.env
 const server = kinesalite({ createStreamMs: 0, shardLimit: 500 })
 server.keepAliveTimeout = 300_000 // Node's 5 s would cut off pooled connections
-server.listen(Number(PORT), '0.0.0.0', () => {
+server.listen(Number(PORT), HOST, () => {
   const request = http.request({ port: Number(PORT), method: 'POST', headers: {
     'Content-Type': 'application/x-amz-json-1.1',
     'X-Amz-Target': 'Kinesis_20131202.CreateStream',
