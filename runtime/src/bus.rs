@@ -1,7 +1,11 @@
 //! The event bus: how anything reaches anything else, by address.
 
+mod ask;
 pub(crate) mod consumer;
 pub(crate) mod credit;
+mod delivery;
+pub(crate) mod drained;
+mod elsewhere;
 pub(crate) mod outbox;
 pub(crate) mod publish;
 pub(crate) mod registry;
@@ -9,6 +13,8 @@ pub(crate) mod replies;
 pub(crate) mod request;
 pub(crate) mod route;
 pub(crate) mod send;
+mod timer;
+pub(crate) mod waiters;
 
 use std::fmt;
 use std::sync::Arc;

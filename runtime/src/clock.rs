@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-/// A timer of the clock: [`Clock::at`].
-pub(crate) use tokio::time::Sleep as Timer;
+/// What [`Clock::at`] gives.
+pub(crate) use tokio::time::Sleep;
 
 /// The runtime's time: real in production, virtual in the test kit.
 ///
@@ -85,8 +85,13 @@ impl Clock {
         u64::try_from(self.now().as_nanos()).unwrap_or(u64::MAX)
     }
 
+    /// How old a reading may be that a deadline is made from. Virtual time stands still while anything runs.
+    pub(crate) fn tick_error_ns(&self) -> u64 {
+        if self.wall_at_start.is_some() { 0 } else { 1_000_000 }
+    }
+
     /// A timer that fires at a tick.
-    pub(crate) fn at(&self, tick: u64) -> Timer {
+    pub(crate) fn at(&self, tick: u64) -> Sleep {
         tokio::time::sleep_until(self.instant(tick))
     }
 

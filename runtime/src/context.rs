@@ -1,36 +1,34 @@
 //! What an instance may do: reach the bus, serve addresses, wait, run tasks of its own.
 
-use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
 
-use slab::Slab;
-
-use crate::address::{Address, Name};
+use crate::address::Address;
 use crate::bus::Bus;
-use crate::bus::consumer::{AnyConsumer, Bounds, Consume, Consumer, ConsumerKey};
+use crate::bus::consumer::{AnyConsumer, Bounds, Consume, Consumer};
 use crate::bus::credit::Credit;
 use crate::bus::registry::{Registration, Spoken};
 use crate::bus::route::Route;
 use crate::clock::Clock;
 use crate::deployment::DeploymentId;
-use crate::error::{BlockingError, Failure, RegisterError, panic_text};
-use crate::event_loop::LoopCore;
+use crate::error::{BlockingError, Failure, RegisterError};
+use crate::life::{Life, Owner, Registered, Stopping, Task};
 use crate::message::{Headers, Message};
 use crate::verticle::{Handler, Verticle};
 
 /// Handlers of one consumer that may be suspended at a time, unless it says otherwise.
 const IN_FLIGHT_DEFAULT: usize = 1_024;
+/// The most a mailbox holds, and the most handlers in flight.
+const BOUND_MAX: usize = 1_048_576;
 
 /// An instance's view of the runtime, given to `start`, `stop` and every handler.
 ///
 /// Cheap to clone; a clone moves into a task of the instance and reaches the verticle's state through
 /// [`verticle`](Context::verticle). It stays on its loop.
+///
+/// A context keeps its instance alive. Kept inside the verticle itself it would do so for ever; a task is the place for it.
 pub struct Context<V: Verticle> {
     pub(crate) instance: Rc<Instance<V>>,
     headers: Headers,
@@ -42,18 +40,10 @@ pub(crate) struct Instance<V> {
     pub(crate) life: Life,
 }
 
-/// Where an instance lives and what ends with it.
-pub(crate) struct Life {
-    pub(crate) core: Rc<LoopCore>,
-    pub(crate) bus: Bus,
-    pub(crate) deployment: DeploymentId,
-    pub(crate) name: Arc<str>,
-    pub(crate) index: usize,
-    pub(crate) count: usize,
-    pub(crate) stopping: Cell<bool>,
-    pub(crate) waiting_for_stop: RefCell<Vec<Waker>>,
-    pub(crate) tasks: RefCell<Slab<tokio::task::AbortHandle>>,
-    pub(crate) consumers: RefCell<Vec<(Name, ConsumerKey)>>,
+impl<V: 'static> Owner for Instance<V> {
+    fn life(&self) -> &Life {
+        &self.life
+    }
 }
 
 impl<V: Verticle> Clone for Context<V> {
@@ -148,57 +138,30 @@ impl<V: Verticle> Context<V> {
     }
 
     /// Runs a task that belongs to this instance: it stays on its loop, and is aborted - at an await - when the instance
-    /// has stopped. A panic in it is logged and ends the task alone.
+    /// has stopped. A panic in it is logged and ends the task alone. Spawned after the instance has stopped - by a `Drop`,
+    /// say - it does not run.
+    ///
+    /// The number of tasks is bounded by nothing but the memory there is: bound what spawns them.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) -> Task {
-        let owner = Rc::clone(&self.instance);
-        let name = Arc::clone(&self.life().name);
-        let place = Rc::new(Cell::new(None));
-        let own_place = Rc::clone(&place);
-        let mut task = Box::pin(task);
-        let handle = tokio::task::spawn_local(async move {
-            poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
-                Ok(polled) => polled,
-                Err(panic) => {
-                    owner.life.core.count_panic();
-                    tracing::error!(deployment = %name, panic = panic_text(panic.as_ref()), "a task panicked");
-                    Poll::Ready(())
-                }
-            })
-            .await;
-            if let Some(place) = own_place.take() {
-                let finished = owner.life.tasks.borrow_mut().try_remove(place);
-                drop(finished);
-            }
-        });
-        let abort = handle.abort_handle();
-        // The task cannot have run yet: it shares this thread.
-        place.set(Some(self.life().tasks.borrow_mut().insert(abort.clone())));
-        Task { abort }
+        let owner: Rc<dyn Owner> = Rc::clone(&self.instance) as Rc<dyn Owner>;
+        Life::spawn(&owner, task)
     }
 
     /// Resolves when the instance has been told to stop: its intake is closed, `stop` has not begun. Cancel safe.
-    pub async fn stopping(&self) {
-        poll_fn(|cx| {
-            if self.is_stopping() {
-                return Poll::Ready(());
-            }
-            let mut waiting = self.life().waiting_for_stop.borrow_mut();
-            if !waiting.iter().any(|known| known.will_wake(cx.waker())) {
-                waiting.push(cx.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await;
+    pub fn stopping(&self) -> impl Future<Output = ()> + use<V> {
+        Stopping::new(Rc::clone(&self.instance) as Rc<dyn Owner>)
     }
 
     /// Whether the instance has been told to stop.
     pub fn is_stopping(&self) -> bool {
-        self.life().stopping.get()
+        self.life().is_stopping()
     }
 
     /// Runs work that blocks on a thread where that is allowed, and gives its result back here.
     ///
-    /// Several run in parallel, in no order. Cancel safe in that dropping this does not stop the work, only the waiting.
+    /// Several run in parallel, in no order: up to 64 for each event loop, what comes then waits for one of them to
+    /// finish. Cancel safe in that dropping this does not stop work that has begun, only the waiting; work that still
+    /// waits for its thread does not begin.
     ///
     /// # Errors
     /// [`BlockingError`] when the work panicked or the runtime is shutting down.
@@ -206,29 +169,18 @@ impl<V: Verticle> Context<V> {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, BlockingError> {
+        let free = Arc::clone(&self.life().core.blocking).acquire_owned().await;
+        let Ok(thread) = free else { return Err(BlockingError::Cancelled) };
+        let work = move || {
+            let result = work();
+            drop(thread);
+            result
+        };
         match tokio::task::spawn_blocking(work).await {
             Ok(result) => Ok(result),
             Err(error) if error.is_panic() => Err(BlockingError::Panicked),
             Err(_) => Err(BlockingError::Cancelled),
         }
-    }
-}
-
-/// A task of an instance; see [`Context::spawn`]. Dropping it changes nothing: the instance owns the task.
-#[derive(Debug, Clone)]
-pub struct Task {
-    abort: tokio::task::AbortHandle,
-}
-
-impl Task {
-    /// Ends the task at the await it is in.
-    pub fn abort(&self) {
-        self.abort.abort();
-    }
-
-    /// Whether it has ended.
-    pub fn is_finished(&self) -> bool {
-        self.abort.is_finished()
     }
 }
 
@@ -269,19 +221,21 @@ impl<'c, V: Verticle, M: Message, R: Message, S: HandlerFn<M, R>> Serve<'c, V, M
     }
 
     /// How many handlers of this consumer may be suspended at a time; further messages stay in the mailbox. 1 is strict
-    /// order: a message is finished before the next one begins. Default 1,024; 0 counts as 1.
+    /// order: a message is finished before the next one begins. 1 to 1,048,576, what is outside counts as the nearest of
+    /// these; default 1,024.
     #[must_use]
     pub fn in_flight(mut self, handlers: usize) -> Self {
-        self.bounds.in_flight = handlers.max(1);
+        self.bounds.in_flight = handlers.clamp(1, BOUND_MAX);
         self
     }
 
     /// How many messages the mailbox holds: so many from this loop, and as many from all others together. What comes
     /// when it is full is refused (`try_send`, `request`), waits (`send`) or is dropped and counted (`publish`).
-    /// Default: the runtime's [`mailbox`](crate::RuntimeBuilder::mailbox); 0 counts as 1.
+    /// 1 to 1,048,576, what is outside counts as the nearest of these; default: the runtime's
+    /// [`mailbox`](crate::RuntimeBuilder::mailbox).
     #[must_use]
     pub fn mailbox(mut self, messages: usize) -> Self {
-        self.bounds.mailbox = messages.max(1);
+        self.bounds.mailbox = messages.clamp(1, BOUND_MAX);
         self
     }
 
@@ -298,7 +252,7 @@ impl<'c, V: Verticle, M: Message, R: Message, S: HandlerFn<M, R>> Serve<'c, V, M
     /// [`RegisterError`] when the address is served with other types or another route, or the instance is stopping.
     pub fn register(self) -> Result<Registered, RegisterError> {
         let life = self.ctx.life();
-        if life.stopping.get() {
+        if life.is_stopping() {
             return Err(RegisterError::Stopping { address: self.address.name().into() });
         }
         let credit = Arc::new(Credit::new(self.bounds.mailbox));
@@ -312,11 +266,10 @@ impl<'c, V: Verticle, M: Message, R: Message, S: HandlerFn<M, R>> Serve<'c, V, M
         let name = self.address.key();
         let added = life.core.shared().registry.add(name, Spoken::of::<M, R>(), self.route, registration);
         if let Err(error) = added {
-            life.core.remove_consumer(key);
+            life.core.remove_consumer(name, key);
             return Err(error);
         }
-        life.consumers.borrow_mut().push((name.clone(), key));
-        Ok(Registered { core: Rc::clone(&life.core), name: name.clone(), key })
+        Ok(life.remember(name.clone(), key))
     }
 }
 
@@ -324,40 +277,4 @@ impl<V: Verticle, M, R, S> fmt::Debug for Serve<'_, V, M, R, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serve").field("address", &self.address).field("bounds", &self.bounds).finish_non_exhaustive()
     }
-}
-
-/// A registration that was made. Dropping it changes nothing: it lives as long as the instance.
-pub struct Registered {
-    core: Rc<LoopCore>,
-    name: Name,
-    key: ConsumerKey,
-}
-
-impl Registered {
-    /// Takes the registration back: no message comes any more, and those accepted are handled before this is done.
-    ///
-    /// Once polled, the intake is closed whether or not this is awaited to its end. Doing it twice is no error.
-    pub async fn unregister(self) {
-        let Some(consumer) = self.core.any_consumer(self.key) else { return };
-        self.core.shared().registry.remove(&self.name, self.core.id(), self.key);
-        consumer.close();
-        poll_fn(|cx| consumer.poll_drained(cx)).await;
-        self.core.remove_consumer(self.key);
-    }
-}
-
-impl fmt::Debug for Registered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Registered").field(&self.name.as_str()).finish()
-    }
-}
-
-/// A future whose panic is its result.
-pub(crate) async fn catch_panic<F: Future>(future: F) -> Result<F::Output, String> {
-    let mut future: Pin<Box<F>> = Box::pin(future);
-    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-        Ok(polled) => polled.map(Ok),
-        Err(panic) => Poll::Ready(Err(panic_text(panic.as_ref()))),
-    })
-    .await
 }

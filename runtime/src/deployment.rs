@@ -1,17 +1,24 @@
 //! A running deployment: started all or not at all, undeployed in order.
 
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
+
+use tokio::sync::oneshot;
 
 use crate::bus::Bus;
 use crate::clock::Clock;
-use crate::context::{Context, Instance, Life, catch_panic};
+use crate::context::{Context, Instance};
 use crate::error::{BoxError, DeployError, UndeployError};
 use crate::event_loop::LoopCore;
+use crate::life::Life;
+use crate::panic::{catch_panic, panic_text};
 use crate::runtime::Runtime;
 use crate::verticle::Verticle;
 
@@ -55,7 +62,12 @@ impl Deployment {
         self.undeploy_within(GRACE_DEFAULT).await
     }
 
-    /// The same, within this time: what is not finished then is given up and counted.
+    /// The same, within this time: what is not finished then is given up and counted. When its event loop does not answer,
+    /// that is found out a second later.
+    ///
+    /// Cancel safe: once polled, the deployment is undeployed whether or not this is awaited to its end. A handler of the
+    /// deployment that waits for this is one of those that are waited for, so it would wait for itself until the time is
+    /// up: [`spawn`](Context::spawn) it.
     ///
     /// # Errors
     /// [`UndeployError`] when it is undeployed already.
@@ -80,6 +92,8 @@ pub struct Undeployed {
 /// An instance with its type forgotten.
 pub(crate) trait AnyInstance {
     fn stop(self: Rc<Self>, grace: Duration) -> Pin<Box<dyn Future<Output = Stopped>>>;
+    /// Ends it where it is; gives the number of messages given up.
+    fn cut_off(&self) -> usize;
 }
 
 /// What stopping one instance came to.
@@ -87,6 +101,46 @@ pub(crate) trait AnyInstance {
 pub(crate) struct Stopped {
     pub(crate) abandoned: usize,
     pub(crate) failure: Option<String>,
+}
+
+/// An instance as its loop keeps it.
+#[derive(Clone)]
+pub(crate) struct Resident {
+    pub(crate) instance: Rc<dyn AnyInstance>,
+    starting: Rc<Starting>,
+}
+
+/// Whether an instance has started yet, and who waits for its end if it is to end before that.
+#[derive(Default)]
+struct Starting {
+    done: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+    cut_off_by: RefCell<Option<oneshot::Sender<Stopped>>>,
+}
+
+impl Starting {
+    /// Gives up the start; whoever wants that gets to know what it came to.
+    fn cut_off(&self, by: oneshot::Sender<Stopped>) {
+        self.cut_off_by.replace(Some(by));
+        let waker = self.waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// The start's outcome, `None` when it is given up before.
+    async fn unless_cut_off<T>(&self, start: impl Future<Output = T>) -> Option<T> {
+        let mut start = pin!(start);
+        poll_fn(|cx| {
+            if self.cut_off_by.borrow().is_some() {
+                return Poll::Ready(None);
+            }
+            let before = self.waker.replace(Some(cx.waker().clone()));
+            drop(before);
+            start.as_mut().poll(cx).map(Some)
+        })
+        .await
+    }
 }
 
 /// What an instance needs to know of its deployment, on its way to the loop.
@@ -99,61 +153,113 @@ pub(crate) struct Birth {
     pub(crate) count: usize,
 }
 
-/// Builds an instance on this loop and starts it. An instance that does not start leaves nothing behind.
-pub(crate) async fn start_instance<V: Verticle>(
-    core: Rc<LoopCore>,
-    factory: Arc<dyn Fn() -> V + Send + Sync>,
-    birth: Birth,
-) -> Result<(), DeployError> {
-    let panicked = |panic| DeployError::Panicked { name: birth.name.to_string(), instance: birth.index, panic };
-    let verticle = catch_panic(async { factory() }).await.map_err(panicked)?;
-    let life = Life {
-        core: Rc::clone(&core),
-        bus: birth.bus,
-        deployment: birth.deployment,
-        name: Arc::clone(&birth.name),
-        index: birth.index,
-        count: birth.count,
-        stopping: false.into(),
-        waiting_for_stop: Default::default(),
-        tasks: Default::default(),
-        consumers: Default::default(),
-    };
-    let instance = Rc::new(Instance { verticle, life });
-    let ctx = Context::new(Rc::clone(&instance));
-    let started = catch_panic(instance.verticle.start(&ctx)).await;
-    let error = match started {
-        Ok(Ok(())) => {
-            core.keep_instance(birth.deployment.0, birth.index, instance);
-            return Ok(());
+/// Builds an instance on this loop and has it started. An instance that does not start leaves nothing behind.
+pub(crate) fn begin_instance<V: Verticle>(
+    core: &Rc<LoopCore>,
+    factory: &dyn Fn() -> V,
+    birth: &Birth,
+    done: oneshot::Sender<Result<(), DeployError>>,
+) {
+    // Undeployed before it got here: whoever did that will not come back for it.
+    if !core.shared().is_deployed(birth.deployment) {
+        drop(done.send(Err(DeployError::Undeployed { name: birth.name.to_string() })));
+        return;
+    }
+    let verticle = match catch_unwind(AssertUnwindSafe(factory)) {
+        Ok(verticle) => verticle,
+        Err(panic) => {
+            let (name, panic) = (birth.name.to_string(), panic_text(panic.as_ref()));
+            drop(done.send(Err(DeployError::Panicked { name, instance: birth.index, panic })));
+            return;
         }
-        Ok(Err(source)) => DeployError::Start { name: birth.name.to_string(), instance: birth.index, source },
-        Err(panic) => DeployError::Panicked { name: birth.name.to_string(), instance: birth.index, panic },
     };
-    instance.life.close_intake();
-    instance.life.end();
+    let place = (birth.index, birth.count);
+    let life = Life::new(core, birth.bus.clone(), birth.deployment, &birth.name, place);
+    let instance = Rc::new(Instance { verticle, life });
+    let starting = Rc::new(Starting::default());
+    let resident = Resident { instance: Rc::clone(&instance) as Rc<dyn AnyInstance>, starting: Rc::clone(&starting) };
+    core.keep_instance(birth.deployment.0, birth.index, resident);
+    tokio::task::spawn_local(async move {
+        // The deployer may have gone away: then the instance stays until it is undeployed.
+        drop(done.send(start_instance(instance, &starting).await));
+    });
+}
+
+async fn start_instance<V: Verticle>(instance: Rc<Instance<V>>, starting: &Starting) -> Result<(), DeployError> {
+    let life = &instance.life;
+    let ctx = Context::new(Rc::clone(&instance));
+    // In a block of its own, because a `start` that is not an `async fn` may panic before it has a future to give.
+    let started = starting.unless_cut_off(catch_panic(async { instance.verticle.start(&ctx).await })).await;
+    starting.done.set(true);
+    let name = life.name.to_string();
+    let error = match started {
+        Some(Ok(Ok(()))) => return Ok(()),
+        Some(Ok(Err(source))) => DeployError::Start { name, instance: life.index, source },
+        Some(Err(panic)) => DeployError::Panicked { name, instance: life.index, panic },
+        None => DeployError::Undeployed { name },
+    };
+    drop(life.core.take_instance(life.deployment.0, life.index));
+    let abandoned = life.cut_off();
+    life.core.count_abandoned(abandoned);
+    let cut_off_by = starting.cut_off_by.take();
+    if let Some(by) = cut_off_by {
+        drop(by.send(Stopped { abandoned, failure: None }));
+    }
     Err(error)
 }
+
+/// Stops an instance of this loop, if there is such a one; dropping `done` says that there is not.
+pub(crate) fn stop_instance(
+    core: &Rc<LoopCore>,
+    (deployment, index): (DeploymentId, usize),
+    grace: Duration,
+    done: oneshot::Sender<Stopped>,
+) {
+    let Some(resident) = core.instance(deployment.0, index) else { return };
+    if resident.starting.done.get() {
+        tokio::task::spawn_local(async move {
+            let stopped = resident.instance.stop(grace).await;
+            drop(done.send(stopped));
+        });
+    } else {
+        resident.starting.cut_off(done);
+    }
+}
+
+/// How long tasks that were aborted may take to be gone; each needs one turn.
+const TASKS_GONE: Duration = Duration::from_millis(100);
 
 impl<V: Verticle> AnyInstance for Instance<V> {
     fn stop(self: Rc<Self>, grace: Duration) -> Pin<Box<dyn Future<Output = Stopped>>> {
         Box::pin(async move {
-            let clock = self.life.core.shared().clock.clone();
-            let deadline = clock.now() + grace;
-            self.life.close_intake();
+            let life = &self.life;
+            let clock = life.core.shared().clock.clone();
+            let deadline = clock.now().saturating_add(grace);
+            life.close_intake();
             // Time that is up while draining is no reason to skip `stop`: it gets what is left, at least one poll.
-            let drained = clock.timeout(left(&clock, deadline), self.life.drained()).await;
-            tracing::debug!(deployment = %self.life.name, drained = drained.is_ok(), "the intake is closed");
+            let drained = clock.timeout(left(&clock, deadline), life.drained()).await;
+            tracing::debug!(deployment = %life.name, drained = drained.is_ok(), "the intake is closed");
             let ctx = Context::new(Rc::clone(&self));
-            let stopping = catch_panic(self.verticle.stop(&ctx));
+            let stopping = catch_panic(async { self.verticle.stop(&ctx).await });
             let failure = match clock.timeout(left(&clock, deadline), stopping).await {
                 Ok(Ok(Ok(()))) => None,
                 Ok(Ok(Err(error))) => Some(describe(&error)),
                 Ok(Err(panic)) => Some(format!("stop panicked: {panic}")),
                 Err(_) => Some(format!("stop did not end within {grace:?}")),
             };
-            Stopped { abandoned: self.life.end(), failure }
+            let abandoned = life.cut_off();
+            life.core.count_abandoned(abandoned);
+            drop(life.core.take_instance(life.deployment.0, life.index));
+            // What they hold - this instance, for one - is gone when the report says so.
+            if clock.timeout(TASKS_GONE, life.tasks_gone()).await.is_err() {
+                tracing::warn!(deployment = %life.name, instance = life.index, "an instance is outlived by its tasks");
+            }
+            Stopped { abandoned, failure }
         })
+    }
+
+    fn cut_off(&self) -> usize {
+        self.life.cut_off()
     }
 }
 
@@ -170,42 +276,4 @@ fn describe(error: &BoxError) -> String {
         cause = next.source();
     }
     text
-}
-
-impl Life {
-    /// Nobody can send here any more; what was accepted is still handled.
-    fn close_intake(&self) {
-        self.stopping.set(true);
-        for (name, key) in self.consumers.borrow().iter() {
-            self.core.shared().registry.remove(name, self.core.id(), *key);
-            if let Some(consumer) = self.core.any_consumer(*key) {
-                consumer.close();
-            }
-        }
-        let waiting = self.waiting_for_stop.take();
-        waiting.into_iter().for_each(std::task::Waker::wake);
-    }
-
-    async fn drained(&self) {
-        let keys: Vec<_> = self.consumers.borrow().iter().map(|(_, key)| *key).collect();
-        for key in keys {
-            if let Some(consumer) = self.core.any_consumer(key) {
-                poll_fn(|cx| consumer.poll_drained(cx)).await;
-            }
-        }
-    }
-
-    /// Ends the tasks and removes the consumers; gives the number of messages given up.
-    fn end(&self) -> usize {
-        let tasks: Vec<_> = self.tasks.borrow().iter().map(|(_, task)| task.clone()).collect();
-        tasks.iter().for_each(tokio::task::AbortHandle::abort);
-        let mut given_up = 0;
-        for (_, key) in self.consumers.take() {
-            if let Some(consumer) = self.core.any_consumer(key) {
-                given_up += consumer.abandon(&self.core);
-            }
-            self.core.remove_consumer(key);
-        }
-        given_up
-    }
 }

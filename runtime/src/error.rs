@@ -228,6 +228,20 @@ pub enum DeployError {
         /// Its error.
         source: BoxError,
     },
+    /// More instances than a deployment may have.
+    #[error("deployment {name}: instances is {instances}, it must be 1 to 1048576")]
+    TooManyInstances {
+        /// The deployment's name.
+        name: String,
+        /// How many were asked for.
+        instances: usize,
+    },
+    /// It was undeployed before all its instances had started.
+    #[error("deployment {name} was undeployed before it had started")]
+    Undeployed {
+        /// The deployment's name.
+        name: String,
+    },
     /// The runtime is shutting down.
     #[error("deployment {name}: the runtime is shutting down")]
     ShuttingDown {
@@ -282,10 +296,4 @@ pub enum BlockingError {
     /// The runtime is shutting down.
     #[error("the blocking work was cancelled by the shutdown of the runtime")]
     Cancelled,
-}
-
-/// What a panic said, as far as it can be told.
-pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a panic without text").to_owned()
 }

@@ -8,7 +8,6 @@
 //!
 //! ```
 #![doc = include_str!("../examples/hello.rs")]
-//! # main().unwrap();
 //! ```
 //!
 //! How each thing behaves - order, delivery, time-outs, overload, panics, stopping - is in [`semantics`].
@@ -21,7 +20,9 @@ mod deploy;
 mod deployment;
 mod error;
 mod event_loop;
+mod life;
 mod message;
+mod panic;
 mod report;
 mod runtime;
 mod verticle;
@@ -39,12 +40,13 @@ pub use bus::request::Request;
 pub use bus::route::Route;
 pub use bus::send::Sending;
 pub use clock::{Clock, Elapsed};
-pub use context::{Context, HandlerFn, Registered, Serve, Task};
+pub use context::{Context, HandlerFn, Serve};
 pub use deploy::Deploy;
 pub use deployment::{Deployment, DeploymentId, Undeployed};
 pub use error::{
     BlockingError, BoxError, BuildError, DeployError, Failure, RegisterError, RequestError, SendError, UndeployError,
 };
+pub use life::{Registered, Task};
 pub use message::{Headers, Message};
 pub use report::Report;
 pub use runtime::{Runtime, RuntimeBuilder};

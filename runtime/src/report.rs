@@ -18,6 +18,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// Of a shutdown that found nothing to do.
+    pub(crate) fn empty() -> Self {
+        Self { deployments: Vec::new(), abandoned: 0, stuck_loops: Vec::new(), took: Duration::ZERO }
+    }
+
     /// Everything that was accepted is done, every `stop` went well, every loop has ended.
     pub fn is_clean(&self) -> bool {
         self.abandoned == 0 && self.stuck_loops.is_empty() && self.deployments.iter().all(|one| one.failures.is_empty())

@@ -9,16 +9,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime};
 use tokio::sync::oneshot;
 
 use crate::bus::Bus;
 use crate::bus::registry::Registry;
-use crate::clock::Clock;
+use crate::clock::{Clock, Sleep};
 use crate::deploy::Deploy;
-use crate::deployment::{Birth, Deployment, DeploymentId, Stopped, Undeployed, start_instance};
+use crate::deployment::{Birth, Deployment, DeploymentId, Stopped, Undeployed, begin_instance, stop_instance};
 use crate::error::{BuildError, DeployError, UndeployError};
-use crate::event_loop::{Driver, Inbox, LoopCore, LoopShared, OnLoop, job, note_sleep};
+use crate::event_loop::driver::Driver;
+use crate::event_loop::shared::{Inbox, LoopShared};
+use crate::event_loop::{BLOCKING_THREADS, LoopCore, OnLoop, before_sleep, current_of, note_sleep};
 use crate::report::Report;
 use crate::verticle::Verticle;
 
@@ -33,7 +35,10 @@ pub(crate) struct Shared {
     turn: AtomicUsize,
     closed: AtomicBool,
     last_deployment: AtomicU64,
+    /// In the order they were made. Closing and adding take turns under this lock.
     deployments: Mutex<Vec<Deployed>>,
+    /// The first loop's executor, for timers of threads that have none.
+    timekeeper: Mutex<Option<Handle>>,
 }
 
 #[derive(Debug, Clone)]
@@ -64,6 +69,32 @@ impl Shared {
         self.closed.load(Ordering::Acquire)
     }
 
+    /// Nothing is deployed from now on.
+    fn close(&self) {
+        let _no_deployment_meanwhile = self.deployments();
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Whether the deployment is there or on its way: it was not undeployed.
+    pub(crate) fn is_deployed(&self, id: DeploymentId) -> bool {
+        self.deployments().iter().rev().any(|known| known.id == id)
+    }
+
+    /// A timer for this thread, whether or not it has an executor; `None` when the runtime has ended.
+    pub(crate) fn timer(&self, tick: u64) -> Option<Sleep> {
+        if Handle::try_current().is_ok() {
+            return Some(self.clock.at(tick));
+        }
+        let handle = self.timekeeper.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let _inside = handle.enter();
+        Some(self.clock.at(tick))
+    }
+
+    fn set_timekeeper(&self, handle: Option<Handle>) {
+        let before = std::mem::replace(&mut *self.timekeeper.lock().unwrap_or_else(PoisonError::into_inner), handle);
+        drop(before);
+    }
+
     fn deployments(&self) -> MutexGuard<'_, Vec<Deployed>> {
         self.deployments.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -79,6 +110,9 @@ pub struct RuntimeBuilder {
     mailbox: usize,
 }
 
+/// Most instances of a deployment.
+const INSTANCES_MAX: usize = 1_048_576;
+
 impl RuntimeBuilder {
     /// How many event loops, 1 to 1,024. Default: one per core.
     pub fn event_loops(mut self, count: usize) -> Self {
@@ -87,6 +121,7 @@ impl RuntimeBuilder {
     }
 
     /// One more loop, for what must not sit between two requests. Only deployments that ask for it by name run there.
+    /// The name is not empty and has no NUL in it; `loop-0` and so on are taken.
     pub fn named_loop(mut self, name: impl Into<String>) -> Self {
         self.named.push(name.into());
         self
@@ -122,7 +157,7 @@ impl RuntimeBuilder {
             }
         }
         let bus = Bus { shared: Arc::clone(&shared) };
-        Ok(Runtime { bus, inner: Arc::new(Inner { shared, threads: Mutex::new(threads) }) })
+        Ok(Runtime { bus, inner: Arc::new(Inner { shared, threads: Mutex::new(threads), ending: Default::default() }) })
     }
 
     /// A runtime whose one loop is the calling thread, for the test kit.
@@ -133,7 +168,8 @@ impl RuntimeBuilder {
         let core = LoopCore::new(Arc::clone(&shared.loops[0]), &shared);
         let driver = Driver::new(Rc::clone(&core), inboxes.remove(0));
         let bus = Bus { shared: Arc::clone(&shared) };
-        (Runtime { bus, inner: Arc::new(Inner { shared, threads: Mutex::default() }) }, core, driver)
+        let inner = Inner { shared, threads: Mutex::default(), ending: Default::default() };
+        (Runtime { bus, inner: Arc::new(inner) }, core, driver)
     }
 
     fn check(&self) -> Result<(), BuildError> {
@@ -147,18 +183,24 @@ impl RuntimeBuilder {
         if self.request_timeout < Duration::from_millis(1) {
             return out_of_range("request_timeout", format!("{:?}", self.request_timeout), "at least 1 ms");
         }
-        let mut names = self.named.clone();
-        names.sort();
-        names.dedup();
-        if names.len() != self.named.len() {
-            return out_of_range("named_loop", self.named.join(", "), "a name only once");
+        for (at, name) in self.named.iter().enumerate() {
+            // A thread carries the name, and the system ends it at a NUL.
+            if name.is_empty() || name.contains('\0') {
+                return out_of_range(
+                    "named_loop",
+                    format!("{name:?}"),
+                    "a name that is not empty and has no NUL in it",
+                );
+            }
+            if self.named[..at].contains(name) || (0..self.event_loops).any(|id| *name == numbered(id)) {
+                return out_of_range("named_loop", format!("{name:?}"), "a name that no other loop has");
+            }
         }
         Ok(())
     }
 
     fn shared(&self, clock: Clock) -> (Arc<Shared>, Vec<Inbox>) {
-        let numbered = (0..self.event_loops).map(|id| format!("loop-{id}"));
-        let names = numbered.chain(self.named.iter().cloned());
+        let names = (0..self.event_loops).map(numbered).chain(self.named.iter().cloned());
         let (loops, inboxes): (Vec<_>, Vec<_>) = names.enumerate().map(|(id, name)| LoopShared::new(id, name)).unzip();
         let shared = Shared {
             options: Options { request_timeout: self.request_timeout, mailbox: self.mailbox },
@@ -170,9 +212,14 @@ impl RuntimeBuilder {
             closed: AtomicBool::new(false),
             last_deployment: AtomicU64::new(0),
             deployments: Mutex::default(),
+            timekeeper: Mutex::default(),
         };
         (Arc::new(shared), inboxes)
     }
+}
+
+fn numbered(id: usize) -> String {
+    format!("loop-{id}")
 }
 
 /// Event loops, an event bus between them, and what is deployed on them.
@@ -188,6 +235,8 @@ pub struct Runtime {
 struct Inner {
     shared: Arc<Shared>,
     threads: Mutex<Vec<LoopThread>>,
+    /// Held by the shutdown that is going on.
+    ending: tokio::sync::Mutex<()>,
 }
 
 /// A loop's thread. `ended` resolves - by being dropped - when the loop has ended.
@@ -242,7 +291,8 @@ impl Runtime {
     /// Starts a deployment: every instance is built on its loop and started. All of them or none: when one fails, those
     /// that have started are stopped and the first error is given.
     ///
-    /// Dropped half-way, what has been started until then stays until the shutdown.
+    /// Takes as long as `start` does; [`undeploy`](Runtime::undeploy) and [`shutdown`](Runtime::shutdown) cut off a start
+    /// that takes too long. Dropped half-way, what has been started until then stays until one of these.
     ///
     /// # Errors
     /// [`DeployError`]; nothing of the deployment is left running then.
@@ -251,26 +301,20 @@ impl Runtime {
         let loops = self.place(&deploy)?;
         let id = DeploymentId(shared.last_deployment.fetch_add(1, Ordering::Relaxed) + 1);
         let name: Arc<str> = deploy.name.as_str().into();
-        shared.deployments().push(Deployed { id, name: Arc::clone(&name), loops: loops.clone() });
+        {
+            let mut deployments = shared.deployments();
+            if shared.is_closed() {
+                return Err(DeployError::ShuttingDown { name: deploy.name });
+            }
+            deployments.push(Deployed { id, name: Arc::clone(&name), loops: loops.clone() });
+        }
         let mut starting = Vec::with_capacity(loops.len());
         for (index, event_loop) in loops.iter().enumerate() {
-            let birth = Birth {
-                bus: self.bus.clone(),
-                deployment: id,
-                name: Arc::clone(&name),
-                index,
-                count: deploy.instances,
-            };
+            let bus = self.bus.clone();
+            let birth = Birth { bus, deployment: id, name: Arc::clone(&name), index, count: deploy.instances };
             let factory = Arc::clone(&deploy.factory);
             let (done, outcome) = oneshot::channel();
-            let work = job(move |core| {
-                let core = Rc::clone(core);
-                tokio::task::spawn_local(async move {
-                    // The deployer may have gone away: then the shutdown stops the instance.
-                    drop(done.send(start_instance(core, factory, birth).await));
-                });
-            });
-            shared.event_loop(*event_loop).post(work).await;
+            shared.event_loop(*event_loop).do_job(move |core| begin_instance(core, &*factory, &birth, done));
             starting.push(outcome);
         }
         let mut failed = None;
@@ -294,6 +338,9 @@ impl Runtime {
         let name = || deploy.name.clone();
         if deploy.instances == 0 {
             return Err(DeployError::NoInstances { name: name() });
+        }
+        if deploy.instances > INSTANCES_MAX {
+            return Err(DeployError::TooManyInstances { name: name(), instances: deploy.instances });
         }
         if shared.is_closed() {
             return Err(DeployError::ShuttingDown { name: name() });
@@ -319,27 +366,34 @@ impl Runtime {
     /// # Errors
     /// [`UndeployError`] when there is no such deployment.
     pub async fn undeploy(&self, id: DeploymentId, grace: Duration) -> Result<Undeployed, UndeployError> {
+        let patience = self.clock().now().saturating_add(grace).saturating_add(STUCK_MARGIN);
+        self.undeploy_until(id, grace, patience).await
+    }
+
+    /// Undeploys within the grace; loops that do not answer are waited for until the clock has come to `patience`.
+    async fn undeploy_until(
+        &self,
+        id: DeploymentId,
+        grace: Duration,
+        patience: Duration,
+    ) -> Result<Undeployed, UndeployError> {
         let deployed = {
             let mut deployments = self.inner.shared.deployments();
-            let known = deployments.iter().position(|known| known.id == id);
+            let known = deployments.iter().rposition(|known| known.id == id);
             known.map(|at| deployments.remove(at)).ok_or(UndeployError::Unknown { id })?
         };
         let mut stopping = Vec::with_capacity(deployed.loops.len());
         for (index, event_loop) in deployed.loops.iter().enumerate() {
             let (done, outcome) = oneshot::channel::<Stopped>();
-            let work = job(move |core| {
-                if let Some(instance) = core.take_instance(id.0, index) {
-                    tokio::task::spawn_local(async move { drop(done.send(instance.stop(grace).await)) });
-                }
-            });
-            self.inner.shared.event_loop(*event_loop).post(work).await;
+            let stop = move |core: &Rc<LoopCore>| stop_instance(core, (id, index), grace, done);
+            self.inner.shared.event_loop(*event_loop).do_job(stop);
             stopping.push(outcome);
         }
         let mut undeployed = Undeployed { id, name: deployed.name.to_string(), abandoned: 0, failures: Vec::new() };
         for (index, outcome) in stopping.into_iter().enumerate() {
-            // A loop that is blocked does not answer; its instance is not waited for for ever.
-            let outcome = self.clock().timeout(grace + STUCK_MARGIN, outcome).await;
-            match outcome {
+            // A loop that is blocked does not answer; its instances are not waited for for ever, nor one after the other.
+            let left = patience.saturating_sub(self.clock().now());
+            match self.clock().timeout(left, outcome).await {
                 Ok(Ok(stopped)) => {
                     undeployed.abandoned += stopped.abandoned;
                     let failure = stopped.failure.map(|failure| format!("instance {index}: {failure}"));
@@ -356,27 +410,60 @@ impl Runtime {
     /// Undeploys everything, newest first, and ends the loops; all of it within the grace, plus a second for loops that
     /// do not answer. What is not finished then is given up, and counted in the report.
     ///
-    /// From the moment it is called no deployment starts. Calling it twice gives an empty report the second time.
+    /// From the moment it is called no deployment starts, and a start that is under way is cut off. Called again while it
+    /// is going on, it waits for the first to be done - within its own grace, then it ends the loops - and gives a report
+    /// of what that has left, which is usually nothing.
+    ///
+    /// On an event loop it goes on when its caller is cut off, as a handler or a task of a verticle will be; the report
+    /// may find nobody left to read it. Elsewhere it is not cancel safe: dropped half-way, what is deployed by then stays.
     pub async fn shutdown(&self, grace: Duration) -> Report {
+        if current_of(&self.inner.shared).is_none() {
+            return self.end(grace).await;
+        }
+        let own = self.clone();
+        let ending = tokio::task::spawn_local(async move { own.end(grace).await });
+        // Cut off itself when the loop ends; there is nobody to read the report then.
+        ending.await.unwrap_or_else(|_| Report::empty())
+    }
+
+    async fn end(&self, grace: Duration) -> Report {
         let started = self.clock().now();
-        let deadline = started + grace;
-        self.inner.shared.closed.store(true, Ordering::Release);
-        let mut report =
-            Report { deployments: Vec::new(), abandoned: 0, stuck_loops: Vec::new(), took: Duration::ZERO };
+        let deadline = started.saturating_add(grace);
+        let patience = deadline.saturating_add(STUCK_MARGIN);
+        self.inner.shared.close();
+        let _alone = self.clock().timeout(grace, self.inner.ending.lock()).await;
+        let mut report = Report::empty();
         loop {
             let Some(newest) = self.inner.shared.deployments().last().map(|known| known.id) else { break };
             let left = deadline.saturating_sub(self.clock().now());
-            if let Ok(undeployed) = self.undeploy(newest, left).await {
+            if let Ok(undeployed) = self.undeploy_until(newest, left, patience).await {
                 report.abandoned += undeployed.abandoned;
                 report.deployments.push(undeployed);
             }
         }
-        report.stuck_loops = self.end_loops(deadline.saturating_sub(self.clock().now())).await;
+        self.empty(deadline).await;
+        report.stuck_loops = self.end_loops(patience).await;
         report.took = self.clock().now() - started;
         report
     }
 
-    async fn end_loops(&self, grace: Duration) -> Vec<String> {
+    /// Waits for what others are undeploying at the same time.
+    async fn empty(&self, deadline: Duration) {
+        let tell_when_empty = |event_loop: &Arc<LoopShared>| {
+            let (waiting, empty) = oneshot::channel();
+            event_loop.do_job(move |core| core.tell_when_empty(waiting));
+            empty
+        };
+        let loops: Vec<_> = self.inner.shared.loops.iter().map(tell_when_empty).collect();
+        for empty in loops {
+            let left = deadline.saturating_sub(self.clock().now());
+            if self.clock().timeout(left, empty).await.is_err() {
+                break;
+            }
+        }
+    }
+
+    async fn end_loops(&self, patience: Duration) -> Vec<String> {
         stop_loops(&self.inner.shared);
         let threads = std::mem::take(&mut *self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let mut stuck = Vec::new();
@@ -385,7 +472,8 @@ impl Runtime {
                 // Called from this very loop: it ends when the caller's turn does.
                 continue;
             }
-            match self.clock().timeout(grace + STUCK_MARGIN, thread.ended).await {
+            let left = patience.saturating_sub(self.clock().now());
+            match self.clock().timeout(left, thread.ended).await {
                 // The loop is over; its thread has only to return.
                 Ok(_) => drop(thread.handle.join()),
                 Err(_) => stuck.push(self.inner.shared.event_loop(thread.id).name.clone()),
@@ -405,14 +493,19 @@ impl Drop for Inner {
 }
 
 fn stop_loops(shared: &Arc<Shared>) {
-    shared.closed.store(true, Ordering::Release);
+    shared.close();
     for event_loop in &shared.loops {
         event_loop.stop();
     }
 }
 
 fn executor() -> io::Result<LocalRuntime> {
-    Builder::new_current_thread().enable_all().on_thread_unpark(note_sleep).build_local(LocalOptions::default())
+    Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .on_thread_park(before_sleep)
+        .on_thread_unpark(note_sleep)
+        .build_local(LocalOptions::default())
 }
 
 fn start_loop(shared: &Arc<Shared>, event_loop: &Arc<LoopShared>, inbox: Inbox) -> io::Result<LoopThread> {
@@ -438,7 +531,20 @@ fn start_loop(shared: &Arc<Shared>, event_loop: &Arc<LoopShared>, inbox: Inbox) 
 }
 
 fn run_loop(executor: &LocalRuntime, own: Arc<LoopShared>, shared: &Arc<Shared>, inbox: Inbox) {
+    let keeps_time = own.id == 0;
+    if keeps_time {
+        shared.set_timekeeper(Some(executor.handle().clone()));
+    }
     let core = LoopCore::new(own, shared);
     let _on_loop = OnLoop::enter(&core);
-    executor.block_on(async { Driver::new(core, inbox).run().await });
+    // As a task: the executor looks at its root future only after it has been round by the operating system.
+    executor.block_on(async {
+        let driver = tokio::task::spawn_local(Driver::new(core, inbox).run()).await;
+        if let Err(Ok(panic)) = driver.map_err(tokio::task::JoinError::try_into_panic) {
+            std::panic::resume_unwind(panic);
+        }
+    });
+    if keeps_time {
+        shared.set_timekeeper(None);
+    }
 }

@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::deploy::Deploy;
 use crate::deployment::Deployment;
 use crate::error::{BoxError, DeployError, Failure};
-use crate::event_loop::{LoopCore, OnLoop, note_sleep};
+use crate::event_loop::{LoopCore, OnLoop, before_sleep, note_sleep};
 use crate::message::Message;
 use crate::runtime::Runtime;
 use crate::verticle::Verticle;
@@ -55,6 +55,7 @@ impl TestRuntime {
         let executor = Builder::new_current_thread()
             .enable_all()
             .start_paused(true)
+            .on_thread_park(before_sleep)
             .on_thread_unpark(note_sleep)
             .build_local(LocalOptions::default());
         let executor = match executor {

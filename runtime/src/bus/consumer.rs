@@ -13,12 +13,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::error::{Failure, panic_text};
-use crate::event_loop::{LoopCore, SlotWaker};
+use tokio::task::coop::has_budget_remaining;
+
+use crate::error::Failure;
+use crate::event_loop::LoopCore;
+use crate::event_loop::shared::SlotWaker;
 use crate::message::{Headers, Message};
+use crate::panic::{contain, panic_text};
 
 use super::credit::Credit;
-use super::outbox::{Batch, Outbox};
+use super::outbox::Outbox;
 use super::replies::{Outcome, RemoteReply, ReplyKey};
 
 /// Which consumer of a loop, and which of those that had its place.
@@ -36,7 +40,7 @@ pub(crate) enum ReplyTo {
     /// A request of this loop.
     Local(ReplyKey),
     /// A request of another loop.
-    Remote(usize, ReplyKey),
+    Remote(u32, ReplyKey),
 }
 
 /// A message in a mailbox.
@@ -76,11 +80,12 @@ pub(crate) trait AnyConsumer: 'static {
     fn resume(&self, core: &Rc<LoopCore>, slot: u32);
     /// No message is taken any more; those accepted are still handled.
     fn close(&self);
-    /// Nothing is queued, on its way or being handled.
+    /// Nothing is queued, on its way or being handled; or it was given up.
     fn is_drained(&self) -> bool;
-    /// The same, to be waited for; remembers whom to wake when that is so.
-    fn poll_drained(&self, cx: &mut Context<'_>) -> Poll<()>;
-    /// Drops what is queued and in flight and ends its requests; gives the number of messages given up.
+    /// Where one waits for that, among others.
+    fn credit(&self) -> &Credit;
+    /// Drops what is queued and in flight and ends its requests; gives the number of messages given up, those on their
+    /// way among them. Closed before.
     fn abandon(&self, core: &Rc<LoopCore>) -> usize;
 }
 
@@ -106,8 +111,8 @@ pub(crate) struct Consumer<M, R, F, S> {
     credit: Arc<Credit>,
     /// By loop: the way of the replies to its requests.
     reply_outboxes: RefCell<Vec<Option<ReplyOutbox<R>>>>,
-    drained: RefCell<Option<Waker>>,
     open: Cell<bool>,
+    given_up: Cell<bool>,
 }
 
 type ReplyOutbox<R> = Rc<Outbox<RemoteReply<R>>>;
@@ -146,8 +151,8 @@ where
             free: RefCell::default(),
             credit,
             reply_outboxes: RefCell::default(),
-            drained: RefCell::new(None),
             open: Cell::new(true),
+            given_up: Cell::new(false),
         }
     }
 
@@ -158,9 +163,13 @@ where
 
     /// Starts a handler and polls it once. Suspended, it stays in the slot that is given.
     fn begin(&self, core: &Rc<LoopCore>, message: M, headers: Headers) -> Result<Result<R, Failure>, u32> {
+        // A closure may do things - and panic - before it has a future to give. No place is taken until it has.
+        let future = match catch_unwind(AssertUnwindSafe(|| (self.start)(message, headers))) {
+            Ok(future) => future,
+            Err(panic) => return Ok(Err(self.panicked(core, panic.as_ref()))),
+        };
         let slot = self.take_slot(core);
         self.in_flight.set(self.in_flight.get() + 1);
-        let future = (self.start)(message, headers);
         let mut place = self.slots.borrow_mut()[slot as usize].future.take().unwrap_or_else(|| Box::pin(None));
         place.set(Some(future));
         match self.poll_place(core, slot, &mut place) {
@@ -242,7 +251,7 @@ where
         match reply_to {
             ReplyTo::Nobody => {}
             ReplyTo::Local(key) => core.replies::<R>().end(key, outcome),
-            ReplyTo::Remote(target, to) => self.reply_outbox(target).push(core, RemoteReply { to, outcome }),
+            ReplyTo::Remote(target, to) => self.reply_outbox(target as usize).push(core, RemoteReply { to, outcome }),
         }
     }
 
@@ -263,10 +272,7 @@ where
             self.schedule(core);
         }
         if !self.open.get() && self.is_drained() {
-            let waker = self.drained.borrow_mut().take();
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+            self.credit.waiters.wake();
         }
     }
 
@@ -333,7 +339,7 @@ where
         let mut returned = 0;
         let mut room = false;
         for _ in 0..budget {
-            if self.in_flight.get() >= self.bounds.in_flight {
+            if self.in_flight.get() >= self.bounds.in_flight || !has_budget_remaining() {
                 break;
             }
             // One at a time: "empty" must include what is being delivered at this moment.
@@ -351,7 +357,7 @@ where
         }
         self.running.set(false);
         if room {
-            self.credit.wake();
+            self.credit.waiters.wake();
         }
         self.after_work(core, returned);
     }
@@ -383,15 +389,11 @@ where
     }
 
     fn is_drained(&self) -> bool {
-        self.queue.borrow().is_empty() && self.in_flight.get() == 0 && self.credit.taken() == 0
+        self.given_up.get() || (self.queue.borrow().is_empty() && self.in_flight.get() == 0 && self.credit.taken() == 0)
     }
 
-    fn poll_drained(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_drained() {
-            return Poll::Ready(());
-        }
-        *self.drained.borrow_mut() = Some(cx.waker().clone());
-        Poll::Pending
+    fn credit(&self) -> &Credit {
+        &self.credit
     }
 
     fn abandon(&self, core: &Rc<LoopCore>) -> usize {
@@ -401,6 +403,7 @@ where
         for envelope in queue {
             returned += usize::from(envelope.holds_credit);
             self.answer(core, envelope.reply_to, Outcome::Closed);
+            contain(|| drop(envelope));
         }
         let count = self.slots.borrow().len();
         for slot in 0..count {
@@ -417,39 +420,9 @@ where
                 self.answer(core, reply_to, Outcome::Closed);
             }
         }
+        self.given_up.set(true);
         self.credit.give_back(returned);
-        given_up
-    }
-}
-
-/// A message on its way to a consumer of another loop.
-pub(crate) struct RemoteMessage<M, R> {
-    pub(crate) to: ConsumerKey,
-    pub(crate) message: M,
-    pub(crate) headers: Headers,
-    pub(crate) reply_to: ReplyTo,
-    pub(crate) reply: std::marker::PhantomData<fn() -> R>,
-}
-
-impl<M: Message, R: Message> Batch for RemoteMessage<M, R> {
-    fn deliver(items: Vec<Self>, core: &Rc<LoopCore>) {
-        for item in items {
-            let envelope =
-                Envelope { message: item.message, headers: item.headers, reply_to: item.reply_to, holds_credit: true };
-            match core.consumer::<M, R>(item.to) {
-                Some(consumer) => {
-                    if consumer.enqueue(core, envelope).is_err() {
-                        tracing::error!("a message with credit found no room; this is a fault of the runtime");
-                    }
-                }
-                // Its verticle was given up before this arrived; a waiting caller must hear of it.
-                None => {
-                    core.count_abandoned();
-                    if let ReplyTo::Remote(target, to) = envelope.reply_to {
-                        Outbox::new(target).push(core, RemoteReply::<R> { to, outcome: Outcome::Closed });
-                    }
-                }
-            }
-        }
+        // What is taken now is on its way, and will find nobody.
+        given_up + self.credit.taken()
     }
 }

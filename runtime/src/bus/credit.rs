@@ -1,8 +1,8 @@
 //! The room a consumer has for messages of other event loops, counted where every loop can see it.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::waiters::Waiters;
 
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
@@ -14,20 +14,13 @@ const CLOSED: usize = 1 << (usize::BITS - 1);
 pub(crate) struct Credit {
     taken: AtomicUsize,
     room: usize,
-    // Checked before the lock is touched: nobody waits in the usual case.
-    anyone_waits: AtomicBool,
-    waiters: Mutex<Waiters>,
-}
-
-#[derive(Debug, Default)]
-struct Waiters {
-    last_ticket: u64,
-    waiting: Vec<(u64, Waker)>,
+    /// Senders that wait for room, and whoever waits for the consumer to be drained.
+    pub(crate) waiters: Waiters,
 }
 
 impl Credit {
     pub(crate) fn new(room: usize) -> Self {
-        Self { taken: AtomicUsize::new(0), room, anyone_waits: AtomicBool::new(false), waiters: Mutex::default() }
+        Self { taken: AtomicUsize::new(0), room, waiters: Waiters::default() }
     }
 
     /// Takes up to `wanted` places; 0 when there is no room or the consumer is closed.
@@ -56,58 +49,28 @@ impl Credit {
             let before = self.taken.fetch_sub(places, Ordering::SeqCst);
             debug_assert!(before & !CLOSED >= places, "more credit given back than was taken");
         }
-        self.wake();
+        self.waiters.wake();
     }
 
     /// Nobody gets any more room from now on.
     pub(crate) fn close(&self) {
         self.taken.fetch_or(CLOSED, Ordering::SeqCst);
-        self.wake();
+        self.waiters.wake();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.taken.load(Ordering::SeqCst) & CLOSED != 0
+    }
+
+    /// Whether trying again makes sense: there is room, or there never will be.
+    pub(crate) fn is_worth_a_try(&self) -> bool {
+        let taken = self.taken.load(Ordering::SeqCst);
+        taken & CLOSED != 0 || taken < self.room
     }
 
     /// Places taken now.
     pub(crate) fn taken(&self) -> usize {
-        self.taken.load(Ordering::Acquire) & !CLOSED
-    }
-
-    /// Remembers who waits for room, under the ticket it has or a new one. The caller must try once more afterwards:
-    /// room may have come in between. Whoever goes away gives the ticket back with [`Credit::stop_waiting`].
-    pub(crate) fn wait(&self, ticket: Option<u64>, waker: &Waker) -> u64 {
-        let mut waiters = self.waiters();
-        self.anyone_waits.store(true, Ordering::SeqCst);
-        let known = ticket.and_then(|ticket| waiters.waiting.iter_mut().find(|(known, _)| *known == ticket));
-        if let Some((ticket, known)) = known {
-            known.clone_from(waker);
-            return *ticket;
-        }
-        waiters.last_ticket += 1;
-        let ticket = waiters.last_ticket;
-        waiters.waiting.push((ticket, waker.clone()));
-        ticket
-    }
-
-    /// The holder of the ticket waits no more.
-    pub(crate) fn stop_waiting(&self, ticket: u64) {
-        self.waiters().waiting.retain(|(known, _)| *known != ticket);
-    }
-
-    /// Wakes all who wait. All, because one of them may have gone away meanwhile and would take the wake-up with it;
-    /// those who find no room wait again.
-    pub(crate) fn wake(&self) {
-        if !self.anyone_waits.load(Ordering::SeqCst) {
-            return;
-        }
-        let woken = {
-            let mut waiters = self.waiters();
-            self.anyone_waits.store(false, Ordering::SeqCst);
-            std::mem::take(&mut waiters.waiting)
-        };
-        // Outside the lock: a waker is foreign code.
-        woken.into_iter().for_each(|(_, waker)| waker.wake());
-    }
-
-    fn waiters(&self) -> MutexGuard<'_, Waiters> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.load(Ordering::SeqCst) & !CLOSED
     }
 }
 

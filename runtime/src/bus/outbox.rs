@@ -3,12 +3,15 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::event_loop::{LoopCore, LoopShared, Parcel};
+use crate::event_loop::LoopCore;
+use crate::event_loop::shared::{LoopShared, Parcel, Refused};
 
 /// Something that can be handed over in a batch.
 pub(crate) trait Batch: Send + Sized + 'static {
-    /// Runs on the loop it was sent to. Takes everything out, so that the vector can go back and be used again.
+    /// Runs on the loop it was sent to.
     fn deliver(items: Vec<Self>, core: &Rc<LoopCore>);
+    /// That loop has ended before it was handed over; runs on the loop that sent it.
+    fn lost(items: Vec<Self>, core: &LoopCore);
 }
 
 /// One loop's batch for one target. Sent once per turn: a wake-up per message would cost more than all the rest.
@@ -40,29 +43,42 @@ pub(crate) trait Flush {
 impl<T: Batch> Flush for Outbox<T> {
     fn flush(&self, core: &LoopCore) -> bool {
         let items = self.items.take();
-        if items.is_empty() {
-            self.dirty.set(false);
-            return true;
-        }
-        match post(core.shared().event_loop(self.target), items) {
-            Ok(()) => {
-                self.dirty.set(false);
-                true
-            }
-            Err(items) => {
-                // The bound on what piles up here is the credit that every item has taken already.
+        let refused = if items.is_empty() { None } else { post(core.shared().event_loop(self.target), items).err() };
+        match refused {
+            // The bound on what piles up here is the credit that every message has taken already; a reply has its
+            // request waiting for it.
+            Some(Unposted::Full(items)) => {
+                // Nothing was added meanwhile: posting runs no foreign code.
                 self.items.replace(items);
-                false
+                return false;
             }
+            // Told apart from "full": there is no use in trying again, and somebody may wait for a reply.
+            Some(Unposted::Ended(items)) => {
+                self.dirty.set(false);
+                T::lost(items, core);
+            }
+            None => self.dirty.set(false),
         }
+        true
     }
 }
 
-/// Posts a batch into a loop's inbox; back it comes when that is full.
-pub(crate) fn post<T: Batch>(to: &LoopShared, items: Vec<T>) -> Result<(), Vec<T>> {
-    to.try_post(Box::new(BatchParcel(items))).map_err(|parcel| {
-        // The parcel is the one made above, so its type is known.
-        parcel.into_any().downcast::<Vec<T>>().map(|items| *items).unwrap_or_default()
+/// A batch that was not posted.
+pub(crate) enum Unposted<T> {
+    /// The inbox is full.
+    Full(Vec<T>),
+    /// The loop has ended.
+    Ended(Vec<T>),
+}
+
+/// Posts a batch into a loop's inbox; back it comes when that is full or the loop has ended.
+pub(crate) fn post<T: Batch>(to: &LoopShared, items: Vec<T>) -> Result<(), Unposted<T>> {
+    // The parcel that comes back is the one made here, so its type is known.
+    let unpack =
+        |parcel: Box<dyn Parcel>| parcel.into_any().downcast::<Vec<T>>().map(|items| *items).unwrap_or_default();
+    to.try_post(Box::new(BatchParcel(items))).map_err(|refused| match refused {
+        Refused::Full(parcel) => Unposted::Full(unpack(parcel)),
+        Refused::Ended(parcel) => Unposted::Ended(unpack(parcel)),
     })
 }
 

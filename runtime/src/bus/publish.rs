@@ -8,9 +8,10 @@ use crate::message::{Headers, Message};
 
 use super::Bus;
 use super::consumer::{Envelope, ReplyTo};
+use super::delivery::RemoteMessage;
+use super::elsewhere;
 use super::registry::Spoken;
 use super::route::Target;
-use super::send::{post_one, remote_message};
 
 /// How far a published message came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,7 +40,7 @@ fn from_loop<M: Message + Clone, R: Message>(core: &Rc<LoopCore>, to: &Address<M
         Target::Remote(remote) => {
             let room = remote.credit.take(1) == 1;
             if room {
-                remote.outbox.push(core, remote_message(remote.consumer, message, Headers::default()));
+                remote.outbox.push(core, RemoteMessage::unasked(remote.consumer, message, Headers::default()));
             }
             room
         }
@@ -62,7 +63,9 @@ fn targets<M: Message, R: Message>(core: &Rc<LoopCore>, to: &Address<M, R>) -> R
 fn from_elsewhere<M: Message + Clone, R: Message>(bus: &Bus, to: &Address<M, R>, message: M) -> Published {
     let served = bus.shared.registry.find(to.key()).filter(|served| served.spoken == Spoken::of::<M, R>());
     let registrations = served.map(|served| served.registrations().1).unwrap_or_default();
-    hand_out(&registrations, message, |to, message| post_one::<M, R>(bus, to, message, Headers::default()))
+    hand_out(&registrations, message, |to, message| {
+        elsewhere::post::<M, R>(&bus.shared, to, message, Headers::default()).is_ok()
+    })
 }
 
 /// A clone to each, the message itself to the last.

@@ -119,6 +119,19 @@ impl Registry {
             all.remove(name);
         }
     }
+
+    /// Takes back every registration of an event loop: it ends.
+    pub(crate) fn remove_loop(&self, event_loop: usize) {
+        lock(&self.served).retain(|_, served| {
+            let mut registrations = lock(&served.registrations);
+            let before = registrations.len();
+            registrations.retain(|known| known.event_loop != event_loop);
+            if registrations.len() < before {
+                served.version.fetch_add(1, Ordering::AcqRel);
+            }
+            !registrations.is_empty()
+        });
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

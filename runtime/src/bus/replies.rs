@@ -6,9 +6,12 @@ use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
 
+use tokio::sync::oneshot;
+
 use crate::error::Failure;
 use crate::event_loop::LoopCore;
 use crate::message::Message;
+use crate::panic::contain;
 
 use super::outbox::Batch;
 
@@ -16,7 +19,8 @@ use super::outbox::Batch;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReplyKey {
     slot: u32,
-    generation: u32,
+    /// Wide enough never to come round: a reply may be late by hours, and a loop may ask millions of times a second.
+    generation: u64,
 }
 
 /// How a request ended, seen from the bus.
@@ -27,22 +31,33 @@ pub(crate) enum Outcome<R> {
 }
 
 struct Slot<R> {
-    generation: u32,
+    generation: u64,
     deadline: u64,
+    /// The reading of the clock that the deadline was made from.
+    reading: u64,
     state: State<R>,
 }
 
 enum State<R> {
     Waiting(Option<Waker>),
+    /// A thread that is no event loop waits for it.
+    Elsewhere(oneshot::Sender<Outcome<R>>),
     Ended(Outcome<R>),
     /// The caller went away; the slot waits for the reply - or the deadline - so that its key stays unambiguous.
     Abandoned,
 }
 
+/// What is left to do for a request that has ended, once no borrow is alive: with the state it had.
+enum Then<R> {
+    Wake(State<R>),
+    Tell(State<R>, Outcome<R>),
+    Drop(Outcome<R>),
+}
+
 /// The waiting requests of one loop with one reply type.
 pub(crate) struct Replies<R> {
     slots: RefCell<Slab<Slot<R>>>,
-    generation: Cell<u32>,
+    generation: Cell<u64>,
     /// No slot's deadline is earlier. May be earlier than all of them: then a sweep finds nothing and sets it anew.
     earliest: Cell<u64>,
 }
@@ -52,11 +67,21 @@ impl<R: Message> Replies<R> {
         Self { slots: RefCell::default(), generation: Cell::new(0), earliest: Cell::new(u64::MAX) }
     }
 
-    /// Takes a slot for a request that must end by `deadline`.
-    pub(crate) fn wait(&self, core: &LoopCore, deadline: u64) -> ReplyKey {
-        let generation = self.generation.get().wrapping_add(1);
+    /// Takes a slot for a request of this loop that must end `timeout` nanoseconds from now.
+    pub(crate) fn wait(&self, core: &LoopCore, timeout: u64) -> ReplyKey {
+        let (now, reading) = core.tick_for_deadline();
+        self.take_slot(core, now.saturating_add(timeout), reading, State::Waiting(None))
+    }
+
+    /// Takes a slot for a request of a thread that is no event loop; it must end by `deadline`.
+    pub(crate) fn wait_for(&self, core: &LoopCore, deadline: u64, asking: oneshot::Sender<Outcome<R>>) -> ReplyKey {
+        self.take_slot(core, deadline, READING_NONE, State::Elsewhere(asking))
+    }
+
+    fn take_slot(&self, core: &LoopCore, deadline: u64, reading: u64, state: State<R>) -> ReplyKey {
+        let generation = self.generation.get() + 1;
         self.generation.set(generation);
-        let slot = self.slots.borrow_mut().insert(Slot { generation, deadline, state: State::Waiting(None) });
+        let slot = self.slots.borrow_mut().insert(Slot { generation, deadline, reading, state });
         if deadline < self.earliest.get() {
             self.earliest.set(deadline);
             core.deadline_at(deadline);
@@ -67,67 +92,69 @@ impl<R: Message> Replies<R> {
 
     /// Asks whether the request has ended; remembers who asks when it has not. `None`: there is no such request.
     pub(crate) fn poll(&self, key: ReplyKey, cx: &mut Context<'_>) -> Poll<Option<Outcome<R>>> {
-        let mut slots = self.slots.borrow_mut();
-        let Some(slot) = Self::find(&mut slots, key) else {
-            return Poll::Ready(None);
-        };
-        match &mut slot.state {
-            State::Waiting(waker) => {
-                match waker {
-                    Some(known) => known.clone_from(cx.waker()),
-                    None => *waker = Some(cx.waker().clone()),
+        let ended = {
+            let mut slots = self.slots.borrow_mut();
+            match Self::find(&mut slots, key).map(|slot| &slot.state) {
+                None => return Poll::Ready(None),
+                Some(State::Waiting(Some(known))) if known.will_wake(cx.waker()) => return Poll::Pending,
+                Some(State::Waiting(_)) => None,
+                Some(State::Ended(_) | State::Abandoned | State::Elsewhere(_)) => {
+                    Some(slots.remove(key.slot as usize).state)
                 }
+            }
+        };
+        match ended {
+            Some(State::Ended(outcome)) => Poll::Ready(Some(outcome)),
+            Some(State::Waiting(_) | State::Abandoned | State::Elsewhere(_)) => Poll::Ready(None),
+            None => {
+                self.remember(key, cx.waker().clone());
                 Poll::Pending
             }
-            State::Ended(_) | State::Abandoned => match slots.remove(key.slot as usize).state {
-                State::Ended(outcome) => Poll::Ready(Some(outcome)),
-                State::Waiting(_) | State::Abandoned => Poll::Ready(None),
-            },
         }
+    }
+
+    /// Made by the caller and the one before dropped outside the borrow: a waker is foreign code.
+    fn remember(&self, key: ReplyKey, waker: Waker) {
+        let before = match Self::find(&mut self.slots.borrow_mut(), key).map(|slot| &mut slot.state) {
+            Some(State::Waiting(known)) => known.replace(waker),
+            _ => Some(waker),
+        };
+        drop(before);
     }
 
     /// Ends the request, unless it has ended or its caller is gone. What nobody waits for is dropped.
     pub(crate) fn end(&self, key: ReplyKey, outcome: Outcome<R>) {
-        let mut unwanted = None;
-        let waker = {
+        let then = {
             let mut slots = self.slots.borrow_mut();
             match Self::find(&mut slots, key).map(|slot| &mut slot.state) {
-                Some(state @ State::Waiting(_)) => match std::mem::replace(state, State::Ended(outcome)) {
-                    State::Waiting(waker) => waker,
-                    State::Ended(_) | State::Abandoned => None,
-                },
-                Some(State::Abandoned) => {
-                    slots.remove(key.slot as usize);
-                    unwanted = Some(outcome);
-                    None
+                Some(state @ State::Waiting(_)) => Then::Wake(std::mem::replace(state, State::Ended(outcome))),
+                Some(State::Abandoned | State::Elsewhere(_)) => {
+                    Then::Tell(slots.remove(key.slot as usize).state, outcome)
                 }
-                Some(State::Ended(_)) | None => {
-                    unwanted = Some(outcome);
-                    None
-                }
+                Some(State::Ended(_)) | None => Then::Drop(outcome),
             }
         };
         // Outside the borrow: dropping a reply and waking a caller both run foreign code.
-        drop(unwanted);
-        if let Some(waker) = waker {
-            waker.wake();
+        match then {
+            Then::Wake(State::Waiting(Some(waker))) => drop(contain(|| waker.wake())),
+            Then::Tell(State::Elsewhere(asking), outcome) => tell(asking, outcome),
+            unwanted => drop(contain(|| drop(unwanted))),
         }
     }
 
     /// The caller is gone.
     pub(crate) fn abandon(&self, key: ReplyKey) {
-        let ended = {
+        let before = {
             let mut slots = self.slots.borrow_mut();
             let Some(slot) = Self::find(&mut slots, key) else { return };
             match slot.state {
-                State::Ended(_) => Some(slots.remove(key.slot as usize)),
-                State::Waiting(_) | State::Abandoned => {
-                    slot.state = State::Abandoned;
-                    None
+                State::Ended(_) => slots.remove(key.slot as usize).state,
+                State::Waiting(_) | State::Abandoned | State::Elsewhere(_) => {
+                    std::mem::replace(&mut slot.state, State::Abandoned)
                 }
             }
         };
-        drop(ended);
+        contain(|| drop(before));
     }
 
     /// Frees a slot whose request was never sent.
@@ -147,12 +174,64 @@ impl<R: Message> Replies<R> {
     }
 }
 
+/// The reading of a deadline that came from elsewhere; no reading has this number.
+const READING_NONE: u64 = 0;
+
+/// The caller may be gone; then nobody wants the outcome.
+fn tell<R>(asking: oneshot::Sender<Outcome<R>>, outcome: Outcome<R>) {
+    contain(|| drop(asking.send(outcome)));
+}
+
 /// A table of waiting requests with its type forgotten.
 pub(crate) trait AnyReplies {
     /// Ends what is overdue; gives the earliest deadline that is left, `u64::MAX` when nothing waits.
     fn sweep(&self, now: u64) -> u64;
+    /// Puts off the deadlines that were made from this reading of the clock.
+    fn put_off(&self, reading: u64, by: u64);
     /// Ends everything: the loop is closing.
     fn close(&self);
+}
+
+/// Whom to tell that requests have ended, once no borrow is alive.
+struct Ending<R> {
+    wakers: Vec<Waker>,
+    elsewhere: Vec<oneshot::Sender<Outcome<R>>>,
+}
+
+impl<R> Ending<R> {
+    fn new() -> Self {
+        Self { wakers: Vec::new(), elsewhere: Vec::new() }
+    }
+
+    /// Ends what waits; `false` when the slot is not needed any more.
+    fn end(&mut self, state: &mut State<R>, outcome: Outcome<R>) -> bool {
+        match std::mem::replace(state, State::Abandoned) {
+            State::Waiting(waker) => {
+                self.wakers.extend(waker);
+                *state = State::Ended(outcome);
+                true
+            }
+            // Its caller has not fetched it yet, and may.
+            ended @ State::Ended(_) => {
+                *state = ended;
+                true
+            }
+            State::Elsewhere(asking) => {
+                self.elsewhere.push(asking);
+                false
+            }
+            State::Abandoned => false,
+        }
+    }
+
+    fn tell(self, outcome: impl Fn() -> Outcome<R>) {
+        for waker in self.wakers {
+            contain(|| waker.wake());
+        }
+        for asking in self.elsewhere {
+            tell(asking, outcome());
+        }
+    }
 }
 
 impl<R: Message> AnyReplies for Replies<R> {
@@ -160,37 +239,30 @@ impl<R: Message> AnyReplies for Replies<R> {
         if self.earliest.get() > now {
             return self.earliest.get();
         }
-        let mut overdue = Vec::new();
+        let mut ending = Ending::new();
         let mut earliest = u64::MAX;
         self.slots.borrow_mut().retain(|_, slot| {
-            if slot.deadline > now {
-                earliest = earliest.min(slot.deadline);
-                return true;
+            if slot.deadline <= now {
+                return ending.end(&mut slot.state, Outcome::TimedOut);
             }
-            match &mut slot.state {
-                State::Waiting(waker) => {
-                    overdue.extend(waker.take());
-                    slot.state = State::Ended(Outcome::TimedOut);
-                    true
-                }
-                State::Ended(_) => true,
-                State::Abandoned => false,
-            }
+            earliest = earliest.min(slot.deadline);
+            true
         });
         self.earliest.set(earliest);
-        overdue.into_iter().for_each(Waker::wake);
+        ending.tell(|| Outcome::TimedOut);
         earliest
     }
 
-    fn close(&self) {
-        let mut waiting = Vec::new();
-        for (_, slot) in self.slots.borrow_mut().iter_mut() {
-            if let State::Waiting(waker) = &mut slot.state {
-                waiting.extend(waker.take());
-                slot.state = State::Ended(Outcome::Closed);
-            }
+    fn put_off(&self, reading: u64, by: u64) {
+        for (_, slot) in self.slots.borrow_mut().iter_mut().filter(|(_, slot)| slot.reading == reading) {
+            slot.deadline = slot.deadline.saturating_add(by);
         }
-        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    fn close(&self) {
+        let mut ending = Ending::new();
+        self.slots.borrow_mut().retain(|_, slot| ending.end(&mut slot.state, Outcome::Closed));
+        ending.tell(|| Outcome::Closed);
     }
 }
 
@@ -205,6 +277,13 @@ impl<R: Message> Batch for RemoteReply<R> {
         let replies = core.replies::<R>();
         for item in items {
             replies.end(item.to, item.outcome);
+        }
+    }
+
+    /// Its caller has gone with its loop.
+    fn lost(items: Vec<Self>, _: &LoopCore) {
+        for item in items {
+            contain(|| drop(item));
         }
     }
 }

@@ -10,14 +10,17 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::error::{Failure, RequestError};
-use crate::event_loop::{LoopCore, NoRoute, current_of, job};
+use crate::event_loop::{LoopCore, NoRoute, current_of};
 use crate::message::{Headers, Message};
 
 use super::Bus;
-use super::consumer::{Called, Consume, Envelope, RemoteMessage, ReplyTo};
+use super::ask::ask;
+use super::consumer::{Called, Consume, Envelope, ReplyTo};
+use super::delivery::RemoteMessage;
 use super::registry::Spoken;
 use super::replies::{Outcome, ReplyKey};
-use super::route::{Remote, Target};
+use super::route::{Reached, Remote, reach};
+use super::timer::nanos;
 
 /// A request on its way; see [`Bus::request`].
 #[must_use = "a request does nothing until it is awaited"]
@@ -80,20 +83,16 @@ impl<'b, M: Message, R: Message> Request<'b, M, R> {
 
     /// Finds the consumer and hands the message over; a handler that finishes at once ends the request here.
     fn begin(&mut self, core: &Rc<LoopCore>, message: M, headers: Headers) -> Poll<Result<R, RequestError>> {
-        match self.find(core) {
-            Ok(Target::Local { consumer, .. }) => self.begin_here(core, consumer.as_ref(), message, headers),
-            Ok(Target::Remote(remote)) => self.begin_there(core, &remote, message, headers),
-            Err(error) => Poll::Ready(Err(error)),
-        }
-    }
-
-    fn find(&self, core: &Rc<LoopCore>) -> Result<Target<M, R>, RequestError> {
-        find(core, &self.to).map_err(|why| match why {
-            NoRoute::NoHandlers => RequestError::NoHandlers { address: self.address() },
-            NoRoute::WrongType { served } => {
-                RequestError::WrongType { address: self.address(), served, called: Spoken::of::<M, R>().name }
+        match reach(core, &self.to) {
+            Ok(Reached::Local(consumer, _)) => self.begin_here(core, consumer.as_ref(), message, headers),
+            Ok(Reached::Remote(remote)) => self.begin_there(core, &remote, message, headers),
+            Ok(Reached::Full(_)) => Poll::Ready(Err(self.overloaded())),
+            Err(NoRoute::NoHandlers) => Poll::Ready(Err(RequestError::NoHandlers { address: self.address() })),
+            Err(NoRoute::WrongType { served }) => {
+                let called = Spoken::of::<M, R>().name;
+                Poll::Ready(Err(RequestError::WrongType { address: self.address(), served, called }))
             }
-        })
+        }
     }
 
     fn begin_here(
@@ -116,7 +115,10 @@ impl<'b, M: Message, R: Message> Request<'b, M, R> {
         let envelope = Envelope { message, headers, reply_to: ReplyTo::Local(key), holds_credit: false };
         match consumer.enqueue(core, envelope) {
             Ok(()) => Poll::Pending,
-            Err(_full) => self.overloaded(core, key),
+            Err(_full) => {
+                core.replies::<R>().forget(key);
+                Poll::Ready(Err(self.overloaded()))
+            }
         }
     }
 
@@ -128,60 +130,30 @@ impl<'b, M: Message, R: Message> Request<'b, M, R> {
         headers: Headers,
     ) -> Poll<Result<R, RequestError>> {
         let key = self.wait(core);
-        if remote.credit.take(1) == 0 {
-            return self.overloaded(core, key);
-        }
-        let reply_to = ReplyTo::Remote(core.id(), key);
+        let reply_to = ReplyTo::Remote(core.id() as u32, key); // 1,024 loops and a few with names
         let reply = std::marker::PhantomData;
         remote.outbox.push(core, RemoteMessage { to: remote.consumer, message, headers, reply_to, reply });
         Poll::Pending
     }
 
     fn wait(&mut self, core: &LoopCore) -> ReplyKey {
-        let deadline = core.tick().saturating_add(u64::try_from(self.timeout.as_nanos()).unwrap_or(u64::MAX));
-        let key = core.replies::<R>().wait(core, deadline);
+        let key = core.replies::<R>().wait(core, nanos(self.timeout));
         self.state = State::Waiting { event_loop: core.id(), key };
         key
     }
 
-    fn overloaded(&mut self, core: &LoopCore, key: ReplyKey) -> Poll<Result<R, RequestError>> {
-        core.replies::<R>().forget(key);
-        self.state = State::Ended;
-        Poll::Ready(Err(RequestError::Overloaded { address: self.address() }))
+    fn overloaded(&self) -> RequestError {
+        RequestError::Overloaded { address: self.address() }
     }
 
-    /// From a thread that is no event loop, a loop makes the request and posts the outcome back.
-    fn elsewhere(&self, message: M, headers: Headers) -> Pin<Box<dyn Future<Output = Result<R, RequestError>> + Send>> {
-        let (bus, to, timeout) = (self.bus.clone(), self.to.clone(), self.timeout);
-        Box::pin(async move {
-            let closed = RequestError::Closed { address: to.name().into() };
-            let (reply, outcome) = tokio::sync::oneshot::channel();
-            let ask = bus.clone();
-            let work = job(move |_| {
-                tokio::task::spawn_local(async move {
-                    let outcome = ask.request(to, message).timeout(timeout).headers(headers).await;
-                    // The caller may be gone; then nobody wants the outcome.
-                    drop(reply.send(outcome));
-                });
-            });
-            if !bus.shared.next_loop().post(work).await {
-                return Err(closed);
-            }
-            outcome.await.unwrap_or(Err(closed))
-        })
-    }
-}
-
-/// The consumer whose turn it is. A route that has become empty is forgotten and looked up once more, because the
-/// address may have been served anew since.
-pub(super) fn find<M: Message, R: Message>(core: &Rc<LoopCore>, to: &Address<M, R>) -> Result<Target<M, R>, NoRoute> {
-    for _ in 0..2 {
-        match core.route(to)?.pick(core) {
-            Some(target) => return Ok(target),
-            None => core.forget_route(to.key()),
+    /// Takes the request away from the loop it was begun on; that loop is told, wherever this is.
+    fn let_go(&mut self) {
+        let State::Waiting { event_loop, key } = std::mem::replace(&mut self.state, State::Ended) else { return };
+        match current_of(&self.bus.shared) {
+            Some(core) if core.id() == event_loop => core.replies::<R>().abandon(key),
+            _ => self.bus.shared.event_loop(event_loop).do_job(move |core| core.replies::<R>().abandon(key)),
         }
     }
-    Err(NoRoute::NoHandlers)
 }
 
 impl<M: Message, R: Message> Future for Request<'_, M, R> {
@@ -203,7 +175,10 @@ impl<M: Message, R: Message> Future for Request<'_, M, R> {
                         return Poll::Ready(result);
                     }
                 }
-                None => this.state = State::Elsewhere(this.elsewhere(message, headers)),
+                None => {
+                    let (shared, to) = (Arc::clone(&this.bus.shared), this.to.clone());
+                    this.state = State::Elsewhere(Box::pin(ask(shared, to, this.timeout, message, headers)));
+                }
             }
         }
         let ended = match &mut this.state {
@@ -214,7 +189,10 @@ impl<M: Message, R: Message> Future for Request<'_, M, R> {
                     this.error(outcome)
                 }
                 // Begun on a loop and carried away from it: its slot is out of reach.
-                _ => this.error(None),
+                _ => {
+                    this.let_go();
+                    this.error(None)
+                }
             },
             State::New(..) | State::Ended => this.error(None),
         };
@@ -225,12 +203,7 @@ impl<M: Message, R: Message> Future for Request<'_, M, R> {
 
 impl<M: Message, R: Message> Drop for Request<'_, M, R> {
     fn drop(&mut self) {
-        if let State::Waiting { event_loop, key } = self.state
-            && let Some(core) = current_of(&self.bus.shared)
-            && core.id() == event_loop
-        {
-            core.replies::<R>().abandon(key);
-        }
+        self.let_go();
     }
 }
 

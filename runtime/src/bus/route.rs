@@ -5,11 +5,13 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::event_loop::LoopCore;
+use crate::address::Address;
+use crate::event_loop::{LoopCore, NoRoute};
 use crate::message::Message;
 
-use super::consumer::{Consume, ConsumerKey, RemoteMessage};
+use super::consumer::{Consume, ConsumerKey};
 use super::credit::Credit;
+use super::delivery::RemoteMessage;
 use super::outbox::Outbox;
 use super::registry::{Registration, Served};
 
@@ -78,7 +80,7 @@ impl<M: Message, R: Message> LocalRoute<M, R> {
     }
 
     /// The consumer whose turn it is; `None` when the address is served no more.
-    pub(crate) fn pick(&self, core: &LoopCore) -> Option<Target<M, R>> {
+    fn pick(&self, core: &LoopCore) -> Option<Target<M, R>> {
         self.refresh(core);
         let targets = self.targets.borrow();
         let choice = match self.served.route {
@@ -136,6 +138,45 @@ impl<M: Message, R: Message> LocalRoute<M, R> {
         Target::Remote(Rc::new(Remote { consumer: known.consumer, credit: known.credit, outbox }))
     }
 }
+
+/// The consumer whose turn it is. A route that has become empty is forgotten and looked up once more, because the
+/// address may have been served anew since.
+fn find<M: Message, R: Message>(core: &LoopCore, to: &Address<M, R>) -> Result<Target<M, R>, NoRoute> {
+    for _ in 0..2 {
+        match core.route(to)?.pick(core) {
+            Some(target) => return Ok(target),
+            None => core.forget_route(to.key()),
+        }
+    }
+    Err(NoRoute::NoHandlers)
+}
+
+/// A consumer that can be handed a message.
+pub(crate) enum Reached<M, R> {
+    /// On this loop.
+    Local(Rc<dyn Consume<M, R>>, Arc<Credit>),
+    /// On another one. A place of its credit is taken.
+    Remote(Rc<Remote<M, R>>),
+    /// On another one, and there is no room.
+    Full(Arc<Credit>),
+}
+
+/// Finds the consumer whose turn it is and, where it lives on another loop, takes a place there.
+pub(crate) fn reach<M: Message, R: Message>(core: &LoopCore, to: &Address<M, R>) -> Result<Reached<M, R>, NoRoute> {
+    for _ in 0..CLOSING_TRIES {
+        match find(core, to)? {
+            Target::Local { consumer, credit } => return Ok(Reached::Local(consumer, credit)),
+            Target::Remote(remote) if remote.credit.take(1) == 1 => return Ok(Reached::Remote(remote)),
+            // Closed after it was found: it is out of the registry already, the next look finds another one or none.
+            Target::Remote(remote) if remote.credit.is_closed() => {}
+            Target::Remote(remote) => return Ok(Reached::Full(Arc::clone(&remote.credit))),
+        }
+    }
+    Err(NoRoute::NoHandlers)
+}
+
+/// Consumers that may close under a sender's hands before it gives up finding one that does not.
+pub(super) const CLOSING_TRIES: usize = 64;
 
 /// A route with its types forgotten.
 pub(crate) trait AnyRoute: Any {

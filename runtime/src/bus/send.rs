@@ -2,27 +2,29 @@
 
 use std::fmt;
 use std::future::Future;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::clock::Timer;
 use crate::error::SendError;
+use crate::event_loop::shared::LoopShared;
 use crate::event_loop::{LoopCore, NoRoute, current_of};
 use crate::message::{Headers, Message};
 
 use super::Bus;
-use super::consumer::{Envelope, RemoteMessage, ReplyTo};
+use super::consumer::{Envelope, ReplyTo};
 use super::credit::Credit;
-use super::outbox;
-use super::registry::{Registration, Spoken};
-use super::request::find;
-use super::route::Target;
+use super::delivery::RemoteMessage;
+use super::elsewhere::{self, Refused};
+use super::route::{Reached, reach};
+use super::timer::{Timer, nanos};
+use super::waiters::Waiters;
+
+/// Looks for room in one poll. Others may take it as fast as it comes; then this yields and looks again.
+const LOOKS_PER_POLL: usize = 64;
 
 /// A message on its way into a mailbox; see [`Bus::send`].
 #[must_use = "a message is not sent until this is awaited"]
@@ -31,10 +33,19 @@ pub struct Sending<'b, M: Message, R: Message> {
     to: Address<M, R>,
     timeout: Duration,
     message: Option<(M, Headers)>,
-    /// Made when there is no room, so that the usual send costs no timer.
-    expiry: Option<Pin<Box<Timer>>>,
-    /// Where this waits for room, and under which ticket.
-    waits: Vec<(Arc<Credit>, u64)>,
+    /// Set when there is no room, so that the usual send reads no clock and costs no timer.
+    deadline: Option<u64>,
+    timer: Timer,
+    polls: u64,
+    waits: Vec<Wait>,
+}
+
+/// Where a message waits for room.
+struct Wait {
+    at: NoRoom,
+    ticket: u64,
+    /// The poll it was last announced in.
+    poll: u64,
 }
 
 impl<M: Message, R: Message> Unpin for Sending<'_, M, R> {}
@@ -42,10 +53,12 @@ impl<M: Message, R: Message> Unpin for Sending<'_, M, R> {}
 impl<'b, M: Message, R: Message> Sending<'b, M, R> {
     pub(super) fn new(bus: &'b Bus, to: Address<M, R>, message: M) -> Self {
         let timeout = bus.shared.options.request_timeout;
-        Self { bus, to, timeout, message: Some((message, Headers::default())), expiry: None, waits: Vec::new() }
+        let message = Some((message, Headers::default()));
+        Self { bus, to, timeout, message, deadline: None, timer: Timer::default(), polls: 0, waits: Vec::new() }
     }
 
-    /// How long to wait for room, counted from when there was none. The default is that of requests.
+    /// How long to wait for room, at least a millisecond. Counted from when there was none. The default is that of
+    /// requests.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.max(Duration::from_millis(1));
         self
@@ -59,28 +72,33 @@ impl<'b, M: Message, R: Message> Sending<'b, M, R> {
         self
     }
 
-    fn attempt(&mut self, message: M, headers: Headers) -> Attempt<M> {
-        match current_of(&self.bus.shared) {
-            Some(core) => from_loop(&core, &self.to, message, headers),
-            None => from_elsewhere(self.bus, &self.to, message, headers),
-        }
-    }
-
-    fn wait_at(&mut self, credit: &Arc<Credit>, cx: &Context<'_>) {
-        match self.waits.iter_mut().find(|(known, _)| Arc::ptr_eq(known, credit)) {
-            Some((_, ticket)) => *ticket = credit.wait(Some(*ticket), cx.waker()),
-            None => self.waits.push((Arc::clone(credit), credit.wait(None, cx.waker()))),
-        }
-    }
-
     fn expired(&mut self, cx: &mut Context<'_>) -> bool {
-        let clock = &self.bus.shared.clock;
+        let shared = &self.bus.shared;
         let timeout = self.timeout;
-        let expiry = self.expiry.get_or_insert_with(|| {
-            let nanos = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
-            Box::pin(clock.at(clock.ticks().saturating_add(nanos)))
-        });
-        expiry.as_mut().poll(cx).is_ready()
+        let deadline = *self.deadline.get_or_insert_with(|| shared.clock.ticks().saturating_add(nanos(timeout)));
+        self.timer.is_over(shared, deadline, cx)
+    }
+
+    /// Announces the wait there; gives whether it is worth another look.
+    ///
+    /// Announced first, looked at after: room that comes in between is not missed. With several consumers the turn goes
+    /// on, so each of them is announced to before this gives up the thread.
+    fn wait_at(&mut self, at: NoRoom, cx: &Context<'_>) -> bool {
+        let poll = self.polls;
+        let known = self.waits.iter_mut().find(|wait| std::ptr::eq(wait.at.waiters(), at.waiters()));
+        let (new, worth_a_look) = match known {
+            Some(wait) => {
+                wait.ticket = wait.at.waiters().wait(Some(wait.ticket), cx.waker());
+                (std::mem::replace(&mut wait.poll, poll) != poll, wait.at.is_worth_a_look())
+            }
+            None => {
+                let ticket = at.waiters().wait(None, cx.waker());
+                let worth_a_look = at.is_worth_a_look();
+                self.waits.push(Wait { at, ticket, poll });
+                (true, worth_a_look)
+            }
+        };
+        new || worth_a_look
     }
 }
 
@@ -90,11 +108,11 @@ impl<M: Message, R: Message> Future for Sending<'_, M, R> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let budget = std::task::ready!(tokio::task::coop::poll_proceed(cx));
         let this = &mut *self;
-        let mut first: Option<Arc<Credit>> = None;
-        loop {
+        this.polls += 1;
+        for _ in 0..LOOKS_PER_POLL {
             // Polled again after it was done: there is nothing left to send, and nothing to report.
             let Some((message, headers)) = this.message.take() else { return Poll::Ready(Ok(())) };
-            let full = match this.attempt(message, headers) {
+            let full = match attempt(this.bus, &this.to, message, headers) {
                 Attempt::Done(result) => {
                     budget.made_progress();
                     return Poll::Ready(result);
@@ -105,21 +123,19 @@ impl<M: Message, R: Message> Future for Sending<'_, M, R> {
                 return Poll::Ready(Err(SendError::Full(full.message)));
             }
             this.message = Some((full.message, full.headers));
-            // Announced first, tried once more after: room that came in between is not missed. With several consumers
-            // the turn goes on, so each one is announced to before this gives up the thread.
-            if first.as_ref().is_some_and(|known| Arc::ptr_eq(known, &full.credit)) {
+            if !this.wait_at(full.at, cx) {
                 return Poll::Pending;
             }
-            this.wait_at(&full.credit, cx);
-            first.get_or_insert(full.credit);
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
 impl<M: Message, R: Message> Drop for Sending<'_, M, R> {
     fn drop(&mut self) {
-        for (credit, ticket) in &self.waits {
-            credit.stop_waiting(*ticket);
+        for wait in &self.waits {
+            wait.at.waiters().stop_waiting(wait.ticket);
         }
     }
 }
@@ -140,7 +156,36 @@ enum Attempt<M> {
 struct Full<M> {
     message: M,
     headers: Headers,
-    credit: Arc<Credit>,
+    at: NoRoom,
+}
+
+/// Where there was no room.
+enum NoRoom {
+    /// In a mailbox of this loop.
+    Here(Arc<Credit>),
+    /// In a mailbox of another loop.
+    There(Arc<Credit>),
+    /// In the inbox of another loop.
+    Inbox(Arc<LoopShared>),
+}
+
+impl NoRoom {
+    fn waiters(&self) -> &Waiters {
+        match self {
+            Self::Here(credit) | Self::There(credit) => &credit.waiters,
+            Self::Inbox(event_loop) => &event_loop.room,
+        }
+    }
+
+    /// Whether there may be room by now.
+    fn is_worth_a_look(&self) -> bool {
+        match self {
+            // Nothing happens on this loop while this is running.
+            Self::Here(_) => false,
+            Self::There(credit) => credit.is_worth_a_try(),
+            Self::Inbox(event_loop) => event_loop.is_worth_a_post(),
+        }
+    }
 }
 
 pub(super) fn try_send<M: Message, R: Message>(
@@ -149,13 +194,16 @@ pub(super) fn try_send<M: Message, R: Message>(
     message: M,
     headers: Headers,
 ) -> Result<(), SendError<M>> {
-    let attempt = match current_of(&bus.shared) {
-        Some(core) => from_loop(&core, to, message, headers),
-        None => from_elsewhere(bus, to, message, headers),
-    };
-    match attempt {
+    match attempt(bus, to, message, headers) {
         Attempt::Done(result) => result,
         Attempt::Full(full) => Err(SendError::Full(full.message)),
+    }
+}
+
+fn attempt<M: Message, R: Message>(bus: &Bus, to: &Address<M, R>, message: M, headers: Headers) -> Attempt<M> {
+    match current_of(&bus.shared) {
+        Some(core) => from_loop(&core, to, message, headers),
+        None => from_elsewhere(bus, to, message, headers),
     }
 }
 
@@ -165,68 +213,49 @@ fn from_loop<M: Message, R: Message>(
     message: M,
     headers: Headers,
 ) -> Attempt<M> {
-    match find(core, to) {
-        Ok(Target::Local { consumer, credit }) => {
+    match reach(core, to) {
+        Ok(Reached::Local(consumer, credit)) => {
             let envelope = Envelope { message, headers, reply_to: ReplyTo::Nobody, holds_credit: false };
             match consumer.enqueue(core, envelope) {
                 Ok(()) => Attempt::Done(Ok(())),
-                Err(Envelope { message, headers, .. }) => Attempt::Full(Full { message, headers, credit }),
+                Err(Envelope { message, headers, .. }) => {
+                    Attempt::Full(Full { message, headers, at: NoRoom::Here(credit) })
+                }
             }
         }
-        Ok(Target::Remote(remote)) => {
-            if remote.credit.take(1) == 0 {
-                return Attempt::Full(Full { message, headers, credit: Arc::clone(&remote.credit) });
-            }
-            remote.outbox.push(core, remote_message(remote.consumer, message, headers));
+        Ok(Reached::Remote(remote)) => {
+            remote.outbox.push(core, RemoteMessage::unasked(remote.consumer, message, headers));
             Attempt::Done(Ok(()))
         }
-        Err(NoRoute::NoHandlers) => Attempt::Done(Err(SendError::NoHandlers(message))),
-        Err(NoRoute::WrongType { .. }) => Attempt::Done(Err(SendError::WrongType(message))),
+        Ok(Reached::Full(credit)) => Attempt::Full(Full { message, headers, at: NoRoom::There(credit) }),
+        Err(why) => Attempt::Done(Err(no_route(&why, message))),
     }
 }
 
 fn from_elsewhere<M: Message, R: Message>(bus: &Bus, to: &Address<M, R>, message: M, headers: Headers) -> Attempt<M> {
-    if bus.shared.is_closed() {
-        return Attempt::Done(Err(SendError::Closed(message)));
-    }
-    let Some(served) = bus.shared.registry.find(to.key()) else {
-        return Attempt::Done(Err(SendError::NoHandlers(message)));
+    let registration = match elsewhere::reach(&bus.shared, to) {
+        Ok(registration) => registration,
+        Err(why) => return refused(why, message, headers),
     };
-    if served.spoken != Spoken::of::<M, R>() {
-        return Attempt::Done(Err(SendError::WrongType(message)));
-    }
-    let (_, registrations) = served.registrations();
-    if registrations.is_empty() {
-        return Attempt::Done(Err(SendError::NoHandlers(message)));
-    }
-    let turn = served.turn.fetch_add(1, Ordering::Relaxed) % registrations.len();
-    post::<M, R>(bus, &registrations[turn], message, headers)
-}
-
-/// Posts one message straight into the inbox of its consumer's loop.
-pub(super) fn post_one<M: Message, R: Message>(bus: &Bus, to: &Registration, message: M, headers: Headers) -> bool {
-    matches!(post::<M, R>(bus, to, message, headers), Attempt::Done(Ok(())))
-}
-
-fn post<M: Message, R: Message>(bus: &Bus, to: &Registration, message: M, headers: Headers) -> Attempt<M> {
-    let event_loop = bus.shared.event_loop(to.event_loop);
-    if to.credit.take(1) == 0 {
-        return Attempt::Full(Full { message, headers, credit: Arc::clone(&to.credit) });
-    }
-    let parcel: RemoteMessage<M, R> = remote_message(to.consumer, message, headers);
-    match outbox::post(event_loop, vec![parcel]).map_err(|mut unposted| unposted.pop()) {
-        Ok(()) | Err(None) => Attempt::Done(Ok(())),
-        Err(Some(RemoteMessage { message, headers, .. })) => {
-            to.credit.give_back(1);
-            Attempt::Full(Full { message, headers, credit: Arc::clone(&to.credit) })
-        }
+    let item = RemoteMessage::<M, R>::unasked(registration.consumer, message, headers);
+    match elsewhere::post_batch(&bus.shared, &registration, item) {
+        Ok(()) => Attempt::Done(Ok(())),
+        Err((why, RemoteMessage { message, headers, .. })) => refused(why, message, headers),
     }
 }
 
-pub(super) fn remote_message<M, R>(
-    to: super::consumer::ConsumerKey,
-    message: M,
-    headers: Headers,
-) -> RemoteMessage<M, R> {
-    RemoteMessage { to, message, headers, reply_to: ReplyTo::Nobody, reply: PhantomData }
+fn refused<M>(why: Refused, message: M, headers: Headers) -> Attempt<M> {
+    match why {
+        Refused::NoRoute(why) => Attempt::Done(Err(no_route(&why, message))),
+        Refused::Closed => Attempt::Done(Err(SendError::Closed(message))),
+        Refused::NoCredit(credit) => Attempt::Full(Full { message, headers, at: NoRoom::There(credit) }),
+        Refused::NoPost(event_loop) => Attempt::Full(Full { message, headers, at: NoRoom::Inbox(event_loop) }),
+    }
+}
+
+fn no_route<M>(why: &NoRoute, message: M) -> SendError<M> {
+    match why {
+        NoRoute::NoHandlers => SendError::NoHandlers(message),
+        NoRoute::WrongType { .. } => SendError::WrongType(message),
+    }
 }

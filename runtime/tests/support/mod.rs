@@ -2,8 +2,12 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of this")]
 
 use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
+
+use vertebra::{BoxError, Bus, Clock, Context, Deploy, Runtime, Verticle};
 
 /// Declares promises: each `async fn` becomes a test on virtual time and one on 1, 2 and 4 real loops.
 #[macro_export]
@@ -80,7 +84,7 @@ impl Gate {
 }
 
 /// Polls a condition until it holds, at most ten seconds.
-pub async fn eventually(clock: &vertebra::Clock, what: &str, mut holds: impl FnMut() -> bool) {
+pub async fn eventually(clock: &Clock, what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = clock.now() + std::time::Duration::from_secs(10);
     while !holds() {
         assert!(clock.now() < deadline, "{what}: not within ten seconds");
@@ -89,3 +93,67 @@ pub async fn eventually(clock: &vertebra::Clock, what: &str, mut holds: impl FnM
 }
 
 pub type Shared<T> = Rc<RefCell<T>>;
+
+/// A verticle that runs something when it starts.
+struct Probe {
+    work: Box<dyn Fn(Bus, Clock) -> Pin<Box<dyn Future<Output = ()>>>>,
+}
+
+impl Verticle for Probe {
+    async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        (self.work)(ctx.bus().clone(), ctx.clock().clone()).await;
+        Ok(())
+    }
+}
+
+/// Runs something on an event loop and gives what comes of it.
+pub async fn on_a_loop<T, W, F>(rt: &Runtime, work: W) -> T
+where
+    T: Send + 'static,
+    W: Fn(Bus, Clock) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = T> + 'static,
+{
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let factory = move || {
+        let (tell, work) = (tell.clone(), work.clone());
+        let work = move |bus, clock| {
+            let (tell, work) = (tell.clone(), work(bus, clock));
+            Box::pin(async move { tell.send(work.await).unwrap() }) as Pin<Box<dyn Future<Output = ()>>>
+        };
+        Probe { work: Box::new(work) }
+    };
+    let deployment = rt.deploy(Deploy::new(factory).name("probe")).await.unwrap();
+    deployment.undeploy().await.unwrap();
+    told.recv().unwrap()
+}
+
+/// Counts how many of its tokens there are: for what must be dropped.
+#[derive(Clone, Default)]
+pub struct Census(Arc<Arc<()>>);
+
+impl Census {
+    pub fn token(&self) -> Arc<()> {
+        Arc::clone(&*self.0)
+    }
+
+    pub fn alive(&self) -> usize {
+        Arc::strong_count(&*self.0) - 1
+    }
+}
+
+/// Does something when it is dropped.
+pub struct OnDrop<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> OnDrop<F> {
+    pub fn new(act: F) -> Self {
+        Self(Some(act))
+    }
+}
+
+impl<F: FnOnce()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        if let Some(act) = self.0.take() {
+            act();
+        }
+    }
+}

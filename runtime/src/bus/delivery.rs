@@ -1,0 +1,96 @@
+//! Messages on their way to a consumer of another loop, and how they get into its mailbox.
+
+use std::rc::Rc;
+
+use tokio::sync::oneshot;
+
+use crate::event_loop::LoopCore;
+use crate::message::{Headers, Message};
+use crate::panic::contain;
+
+use super::consumer::{ConsumerKey, Envelope, ReplyTo};
+use super::outbox::{Batch, Outbox};
+use super::replies::{Outcome, RemoteReply};
+
+/// A message on its way to a consumer of another loop.
+pub(crate) struct RemoteMessage<M, R> {
+    pub(crate) to: ConsumerKey,
+    pub(crate) message: M,
+    pub(crate) headers: Headers,
+    pub(crate) reply_to: ReplyTo,
+    pub(crate) reply: std::marker::PhantomData<fn() -> R>,
+}
+
+impl<M, R> RemoteMessage<M, R> {
+    /// One that nobody waits for a reply to.
+    pub(crate) fn unasked(to: ConsumerKey, message: M, headers: Headers) -> Self {
+        Self { to, message, headers, reply_to: ReplyTo::Nobody, reply: std::marker::PhantomData }
+    }
+}
+
+impl<M: Message, R: Message> Batch for RemoteMessage<M, R> {
+    fn deliver(items: Vec<Self>, core: &Rc<LoopCore>) {
+        for item in items {
+            let envelope =
+                Envelope { message: item.message, headers: item.headers, reply_to: item.reply_to, holds_credit: true };
+            hand_in::<M, R>(core, item.to, envelope);
+        }
+    }
+
+    fn lost(items: Vec<Self>, core: &LoopCore) {
+        for item in items {
+            // It is back on the loop that sent it, and so is whoever waits for the reply.
+            if let ReplyTo::Remote(_, to) = item.reply_to {
+                core.replies::<R>().end(to, Outcome::Closed);
+            }
+            contain(|| drop(item));
+        }
+    }
+}
+
+/// A request of a thread that is no event loop.
+pub(crate) struct Asked<M, R> {
+    pub(crate) to: ConsumerKey,
+    pub(crate) message: M,
+    pub(crate) headers: Headers,
+    /// In the clock's nanoseconds.
+    pub(crate) deadline: u64,
+    pub(crate) asking: oneshot::Sender<Outcome<R>>,
+}
+
+impl<M: Message, R: Message> Batch for Asked<M, R> {
+    fn deliver(items: Vec<Self>, core: &Rc<LoopCore>) {
+        for item in items {
+            let key = core.replies::<R>().wait_for(core, item.deadline, item.asking);
+            let reply_to = ReplyTo::Local(key);
+            let envelope = Envelope { message: item.message, headers: item.headers, reply_to, holds_credit: true };
+            hand_in::<M, R>(core, item.to, envelope);
+        }
+    }
+
+    /// Dropping it tells whoever asks.
+    fn lost(items: Vec<Self>, _: &LoopCore) {
+        for item in items {
+            contain(|| drop(item));
+        }
+    }
+}
+
+/// Puts a message that holds credit into its mailbox.
+fn hand_in<M: Message, R: Message>(core: &Rc<LoopCore>, to: ConsumerKey, envelope: Envelope<M>) {
+    let refused = match core.consumer::<M, R>(to) {
+        Some(consumer) => consumer.enqueue(core, envelope).err(),
+        None => Some(envelope),
+    };
+    // Its verticle was given up before this arrived, and counted then; a waiting caller must hear of it.
+    if let Some(envelope) = refused {
+        match envelope.reply_to {
+            ReplyTo::Nobody => {}
+            ReplyTo::Local(key) => core.replies::<R>().end(key, Outcome::Closed),
+            ReplyTo::Remote(target, to) => {
+                Outbox::new(target as usize).push(core, RemoteReply::<R> { to, outcome: Outcome::Closed });
+            }
+        }
+        contain(|| drop(envelope));
+    }
+}

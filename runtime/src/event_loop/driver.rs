@@ -1,0 +1,157 @@
+//! The one task of an event loop that does the runtime's work there.
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::task::coop::has_budget_remaining;
+
+use crate::clock::Sleep;
+use crate::panic::{contain, panic_text};
+
+use super::LoopCore;
+use super::shared::Inbox;
+
+/// Parcels opened per turn, so that a flood from outside leaves the loop's own work its share.
+const PARCELS_PER_TURN: usize = 128;
+/// Messages handled for one consumer before the next one has its turn.
+const MESSAGES_PER_TURN: usize = 256;
+/// How long a batch waits for room in a full inbox before it is tried again.
+const RETRY_NS: u64 = 1_000_000;
+/// A driver that fails so many turns in a row will not get better.
+const FAILED_TURNS_MAX: u32 = 1_000;
+
+pub(crate) struct Driver {
+    core: Rc<LoopCore>,
+    inbox: Inbox,
+    timer: Pin<Box<Sleep>>,
+    armed: u64,
+    /// Batches that found a full inbox.
+    retry_at: u64,
+    failed_turns: u32,
+}
+
+impl Driver {
+    /// Must be called on the loop's executor.
+    pub(crate) fn new(core: Rc<LoopCore>, inbox: Inbox) -> Self {
+        let timer = Box::pin(core.shared().clock.at(0));
+        Self { core, inbox, timer, armed: u64::MAX, retry_at: u64::MAX, failed_turns: 0 }
+    }
+
+    /// Runs until the loop is told to stop.
+    ///
+    /// Within tokio's budget, which the handlers of a turn share: a handler that never suspends by itself is suspended
+    /// when it is spent, and the turn ends there, so that the loop's tasks and sockets have theirs.
+    pub(crate) async fn run(mut self) {
+        poll_fn(|cx| self.guarded_turn(cx)).await;
+        self.core.close(&self.inbox);
+    }
+
+    /// Foreign code is guarded where it is called; what gets through to here must not take the whole loop with it.
+    fn guarded_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match catch_unwind(AssertUnwindSafe(|| self.turn(cx))) {
+            Ok(polled) => {
+                self.failed_turns = 0;
+                polled
+            }
+            Err(panic) => {
+                self.failed_turns += 1;
+                let (name, panic) = (&self.core.own().name, panic_text(panic.as_ref()));
+                self.core.count_panic();
+                tracing::error!(event_loop = %name, failed_turns = self.failed_turns, panic, "a turn of an event loop failed");
+                if self.failed_turns >= FAILED_TURNS_MAX {
+                    tracing::error!(event_loop = %name, "the event loop is given up");
+                    return Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let core = Rc::clone(&self.core);
+        core.begin_turn(cx.waker());
+        core.read_clock();
+        for job in core.own().take_jobs() {
+            contain(|| job(&core));
+        }
+        self.open_parcels(&core);
+        resume_woken(&core);
+        run_ready(&core);
+        core.sweep();
+        // Last of what may run foreign code: whatever was sent in this turn leaves with it.
+        self.flush(&core);
+        if core.own().is_stopping() {
+            return Poll::Ready(());
+        }
+        self.arm(&core, cx);
+        core.end_turn(!self.inbox.is_empty());
+        Poll::Pending
+    }
+
+    fn open_parcels(&self, core: &Rc<LoopCore>) {
+        let mut opened = false;
+        for _ in 0..PARCELS_PER_TURN {
+            let Some(parcel) = self.inbox.take() else { break };
+            parcel.open(core);
+            opened = true;
+        }
+        if opened {
+            core.own().room.wake();
+        }
+    }
+
+    fn flush(&mut self, core: &LoopCore) {
+        self.retry_at = u64::MAX;
+        for outbox in core.take_outgoing() {
+            if !outbox.flush(core) {
+                self.retry_at = core.last_tick().saturating_add(RETRY_NS);
+                core.flush_when_retried(outbox);
+            }
+        }
+    }
+
+    /// Sets the timer to what comes first. Touched only when that changes: the timer costs more than a request.
+    fn arm(&mut self, core: &LoopCore, cx: &mut Context<'_>) {
+        let first = core.deadline().min(self.retry_at);
+        if first != u64::MAX && (first < self.armed || self.timer.is_elapsed()) {
+            self.armed = first;
+            self.timer.as_mut().reset(core.shared().clock.instant(first));
+        }
+        if self.armed != u64::MAX && self.timer.as_mut().poll(cx).is_ready() {
+            self.armed = u64::MAX;
+            if first != u64::MAX {
+                cx.waker().wake_by_ref();
+            }
+        }
+    }
+}
+
+fn resume_woken(core: &Rc<LoopCore>) {
+    core.gather_woken();
+    // Those woken by what is resumed now have their turn in the next one.
+    for _ in 0..core.woken_count() {
+        if !has_budget_remaining() {
+            break;
+        }
+        let Some((consumer, slot)) = core.next_woken() else { break };
+        if let Some(consumer) = core.any_consumer(consumer) {
+            consumer.resume(core, slot);
+        }
+    }
+}
+
+fn run_ready(core: &Rc<LoopCore>) {
+    for _ in 0..core.ready_count() {
+        if !has_budget_remaining() {
+            break;
+        }
+        let Some(consumer) = core.next_ready() else { break };
+        if let Some(consumer) = core.any_consumer(consumer) {
+            consumer.run(core, MESSAGES_PER_TURN);
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! What belongs to an instance and ends with it: its registrations, its tasks, and whoever waits for its end.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use slab::Slab;
+
+use crate::address::Name;
+use crate::bus::Bus;
+use crate::bus::consumer::ConsumerKey;
+use crate::bus::drained::Drained;
+use crate::deployment::DeploymentId;
+use crate::event_loop::LoopCore;
+use crate::panic::{contain, panic_text};
+
+/// Where an instance lives and what ends with it.
+pub(crate) struct Life {
+    pub(crate) core: Rc<LoopCore>,
+    pub(crate) bus: Bus,
+    pub(crate) deployment: DeploymentId,
+    pub(crate) name: Arc<str>,
+    pub(crate) index: usize,
+    pub(crate) count: usize,
+    stopping: Cell<bool>,
+    ended: Cell<bool>,
+    waiting_for_stop: RefCell<Slab<Waker>>,
+    tasks: RefCell<Slab<tokio::task::AbortHandle>>,
+    waiting_for_tasks: RefCell<Option<Waker>>,
+    consumers: Rc<RefCell<Consumers>>,
+}
+
+/// The registrations of an instance. Shared with their [`Registered`], which may take them back one by one.
+type Consumers = Slab<(Name, ConsumerKey)>;
+
+/// An instance, its verticle's type forgotten.
+pub(crate) trait Owner {
+    fn life(&self) -> &Life;
+}
+
+impl Life {
+    pub(crate) fn new(
+        core: &Rc<LoopCore>,
+        bus: Bus,
+        deployment: DeploymentId,
+        name: &Arc<str>,
+        (index, count): (usize, usize),
+    ) -> Self {
+        Self {
+            core: Rc::clone(core),
+            bus,
+            deployment,
+            name: Arc::clone(name),
+            index,
+            count,
+            stopping: Cell::new(false),
+            ended: Cell::new(false),
+            waiting_for_stop: RefCell::default(),
+            tasks: RefCell::default(),
+            waiting_for_tasks: RefCell::default(),
+            consumers: Rc::default(),
+        }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// Keeps a registration that was made.
+    pub(crate) fn remember(&self, name: Name, key: ConsumerKey) -> Registered {
+        let place = self.consumers.borrow_mut().insert((name.clone(), key));
+        Registered { core: Rc::clone(&self.core), consumers: Rc::clone(&self.consumers), place, name, key }
+    }
+
+    /// Runs a task of this instance.
+    pub(crate) fn spawn(owner: &Rc<dyn Owner>, task: impl Future<Output = ()> + 'static) -> Task {
+        let place = Rc::new(Cell::new(None));
+        // Made here and moved into the task: it goes with it, however the task ends.
+        let leaving = Leaving { owner: Rc::clone(owner), place: Rc::clone(&place) };
+        let mut task = Box::pin(task);
+        let handle = tokio::task::spawn_local(async move {
+            let leaving = leaving;
+            poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
+                Ok(polled) => polled,
+                Err(panic) => {
+                    let life = leaving.owner.life();
+                    life.core.count_panic();
+                    tracing::error!(deployment = %life.name, panic = panic_text(panic.as_ref()), "a task panicked");
+                    Poll::Ready(())
+                }
+            })
+            .await;
+        });
+        let abort = handle.abort_handle();
+        let life = owner.life();
+        if life.ended.get() {
+            // Nobody would end it any more.
+            abort.abort();
+        } else {
+            // The task cannot have run yet: it shares this thread.
+            place.set(Some(life.tasks.borrow_mut().insert(abort.clone())));
+        }
+        Task { abort }
+    }
+
+    /// Nobody can send here any more; what was accepted is still handled.
+    pub(crate) fn close_intake(&self) {
+        self.stopping.set(true);
+        for (name, key) in self.consumers() {
+            self.core.shared().registry.remove(&name, self.core.id(), key);
+            if let Some(consumer) = self.core.any_consumer(key) {
+                consumer.close();
+            }
+        }
+        let waiting = self.waiting_for_stop.take();
+        for (_, waker) in waiting {
+            contain(|| waker.wake());
+        }
+    }
+
+    /// Resolves when everything that was accepted is handled.
+    pub(crate) async fn drained(&self) {
+        for (_, key) in self.consumers() {
+            if let Some(consumer) = self.core.any_consumer(key) {
+                Drained::new(consumer).await;
+            }
+        }
+    }
+
+    /// Closes the intake, ends the tasks and removes the consumers; gives the number of messages given up.
+    pub(crate) fn cut_off(&self) -> usize {
+        self.close_intake();
+        self.ended.set(true);
+        let tasks: Vec<_> = self.tasks.borrow().iter().map(|(_, task)| task.clone()).collect();
+        tasks.iter().for_each(tokio::task::AbortHandle::abort);
+        let mut given_up = 0;
+        for (_, (name, key)) in self.consumers.take() {
+            if let Some(consumer) = self.core.any_consumer(key) {
+                given_up += consumer.abandon(&self.core);
+            }
+            self.core.remove_consumer(&name, key);
+        }
+        given_up
+    }
+
+    /// Resolves when the tasks that were aborted are gone.
+    pub(crate) async fn tasks_gone(&self) {
+        poll_fn(|cx| {
+            if self.tasks.borrow().is_empty() {
+                return Poll::Ready(());
+            }
+            let before = self.waiting_for_tasks.replace(Some(cx.waker().clone()));
+            drop(before);
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn consumers(&self) -> Vec<(Name, ConsumerKey)> {
+        self.consumers.borrow().iter().map(|(_, known)| known.clone()).collect()
+    }
+}
+
+/// Takes a task out of its instance's list when the task goes: finished, aborted or dropped unpolled.
+struct Leaving {
+    owner: Rc<dyn Owner>,
+    place: Rc<Cell<Option<usize>>>,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        let life = self.owner.life();
+        let Some(place) = self.place.take() else { return };
+        let gone = life.tasks.borrow_mut().try_remove(place);
+        drop(gone);
+        if life.tasks.borrow().is_empty()
+            && let Some(waker) = life.waiting_for_tasks.take()
+        {
+            waker.wake();
+        }
+    }
+}
+
+/// A task of an instance; see [`Context::spawn`](crate::Context::spawn). Dropping it changes nothing: the instance owns
+/// the task.
+#[derive(Debug, Clone)]
+pub struct Task {
+    abort: tokio::task::AbortHandle,
+}
+
+impl Task {
+    /// Ends the task at the await it is in.
+    pub fn abort(&self) {
+        self.abort.abort();
+    }
+
+    /// Whether it has ended.
+    pub fn is_finished(&self) -> bool {
+        self.abort.is_finished()
+    }
+}
+
+/// Resolves when the instance has been told to stop.
+pub(crate) struct Stopping {
+    owner: Rc<dyn Owner>,
+    place: Option<usize>,
+}
+
+impl Stopping {
+    pub(crate) fn new(owner: Rc<dyn Owner>) -> Self {
+        Self { owner, place: None }
+    }
+}
+
+impl Future for Stopping {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let life = this.owner.life();
+        if life.stopping.get() {
+            return Poll::Ready(());
+        }
+        // Cloned before and dropped after the borrow: a waker is foreign code.
+        let mut waker = cx.waker().clone();
+        match this.place {
+            Some(place) => {
+                if let Some(known) = life.waiting_for_stop.borrow_mut().get_mut(place) {
+                    std::mem::swap(known, &mut waker);
+                }
+            }
+            None => this.place = Some(life.waiting_for_stop.borrow_mut().insert(waker)),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Stopping {
+    fn drop(&mut self) {
+        // Once the instance stops the list is taken as a whole, and nothing is added after that.
+        let Some(place) = self.place.take() else { return };
+        let gone = self.owner.life().waiting_for_stop.borrow_mut().try_remove(place);
+        drop(gone);
+    }
+}
+
+/// A registration that was made. Dropping it changes nothing: it lives as long as the instance.
+pub struct Registered {
+    core: Rc<LoopCore>,
+    consumers: Rc<RefCell<Consumers>>,
+    place: usize,
+    name: Name,
+    key: ConsumerKey,
+}
+
+impl Registered {
+    /// Takes the registration back: no message comes any more, and those accepted are handled before this is done.
+    ///
+    /// Once polled, the intake is closed whether or not this is awaited to its end; not awaited to its end, the closed
+    /// registration is kept until the instance goes. A handler of this very registration is one of those that are waited
+    /// for, so in there it would wait for itself: [`spawn`](crate::Context::spawn) it.
+    pub async fn unregister(self) {
+        let Some(consumer) = self.core.any_consumer(self.key) else { return };
+        self.core.shared().registry.remove(&self.name, self.core.id(), self.key);
+        consumer.close();
+        Drained::new(consumer).await;
+        {
+            let mut consumers = self.consumers.borrow_mut();
+            if consumers.get(self.place).is_some_and(|(_, key)| *key == self.key) {
+                consumers.remove(self.place);
+            }
+        }
+        self.core.remove_consumer(&self.name, self.key);
+    }
+}
+
+impl fmt::Debug for Registered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Registered").field(&self.name.as_str()).finish()
+    }
+}
