@@ -39,8 +39,6 @@ pub(crate) enum Written {
     Yes {
         /// To be filled again.
         buffer: Option<Vec<u8>>,
-        /// Whether a segment was begun for it.
-        rolled: bool,
     },
     /// They are not, and nothing of them is.
     No,
@@ -77,12 +75,11 @@ impl Appender {
         if returns || self.writer.must_roll(frames.len()) {
             self.close(&mut send);
         }
-        let rolled = self.writer.open_segment().is_none();
         match self.append(&frames, clock) {
             Ok(appended) => {
                 self.count_written(events, frames.len());
                 let buffer = self.hand_over(appended, frames, events, now, &mut send);
-                Written::Yes { buffer, rolled }
+                Written::Yes { buffer }
             }
             Err(error) => {
                 self.log.metrics().write_failures.inc();

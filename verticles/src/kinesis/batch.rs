@@ -49,6 +49,15 @@ impl Batcher {
         self.waiting.push_back((now, record));
     }
 
+    /// Puts records back in front, in their order; they have waited long enough.
+    pub fn give_back(&mut self, records: Vec<Record>, now: Duration) {
+        let since = now.saturating_sub(self.limits.linger);
+        for record in records.into_iter().rev() {
+            self.bytes += record.bytes();
+            self.waiting.push_front((since, record));
+        }
+    }
+
     /// The number of records waiting.
     pub fn len(&self) -> usize {
         self.waiting.len()
@@ -128,6 +137,20 @@ mod tests {
         assert_eq!(batch(batcher.take(MS, false)), ["a", "b", "c"]);
         assert_eq!(batcher.take(MS, false), Take::WaitUntil(21 * MS));
         assert_eq!(batch(batcher.take(MS, true)), ["d"]);
+    }
+
+    #[test]
+    fn records_given_back_go_first_and_at_once_with_those_that_wait() {
+        let mut batcher = Batcher::new(LIMITS);
+        batcher.push(record("c"), 50 * MS);
+        batcher.give_back(vec![record("a"), record("b")], 50 * MS);
+        batcher.push(record("d"), 50 * MS);
+        assert_eq!(batch(batcher.take(50 * MS, false)), ["a", "b", "c"]);
+        batcher.give_back(vec![record("a")], 50 * MS);
+        assert_eq!(batch(batcher.take(50 * MS, false)), ["a", "d"]);
+        assert_eq!((batcher.take(50 * MS, false), batcher.bytes), (Take::Nothing, 0));
+        batcher.give_back(Vec::new(), 50 * MS);
+        assert!(batcher.is_empty());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Sending: batches are taken when they are due, and each is followed until every record in it is settled.
+//! Sending: batches are taken when they are due, and each is followed until no record is left in it: settled, or back in the
+//! queue because the stream took only others.
 
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ impl<C: StreamClient> UnderWay<C> {
         Self { ctx }
     }
 
-    /// Sends records until all of them are settled.
+    /// Sends records until each of them is settled, or given back because a call took others.
     async fn ship(self, batch: Vec<Record>) {
         let shipper = self.ctx.verticle();
         let mut groups = vec![(batch, 0)];
@@ -59,8 +60,15 @@ impl<C: StreamClient> UnderWay<C> {
             if again.pause {
                 let config = shipper.config();
                 let random = fastrand::u32(..);
-                let pause = retry::pause(tries + 1, config.backoff_min, config.backoff_max, random);
+                // The stream works when it took some: there is no reason to wait longer and longer for the others.
+                let tries = if again.progress { 1 } else { tries + 1 };
+                let pause = retry::pause(tries, config.backoff_min, config.backoff_max, random);
                 self.ctx.clock().sleep(pause).await;
+            }
+            if again.progress {
+                // In company: a batch that went on alone would end in calls of a few records, its place taken all the while.
+                shipper.give_back(again.groups.into_iter().flatten().collect(), self.ctx.clock().now());
+                continue;
             }
             // A group that was halved is a new one: it has not been tried.
             let tries = if again.groups.len() == 1 { tries + 1 } else { 0 };
@@ -101,7 +109,8 @@ impl<C: StreamClient> UnderWay<C> {
             shipper.state.borrow_mut().proven = true;
             shipper.settle(&judged.stored);
         }
-        let mut again = Again { groups: judged.again, pause: judged.pause };
+        let progress = !judged.stored.is_empty();
+        let mut again = Again { groups: judged.again, pause: judged.pause, progress };
         if !judged.dead.is_empty() {
             self.bury(judged.dead, judged.trouble.as_ref(), &mut again);
         }
@@ -149,6 +158,8 @@ impl<C: StreamClient> Drop for UnderWay<C> {
 struct Again {
     groups: Vec<Vec<Record>>,
     pause: bool,
+    /// Whether the stream took some of the records.
+    progress: bool,
 }
 
 /// The client has times of its own; this one holds whatever it does.

@@ -77,10 +77,11 @@ impl Intake {
         let send = |message| send(ctx.bus(), message);
         let written = appender.borrow_mut().write(gathered.frames, gathered.events, ctx.clock(), send);
         match written {
-            Written::Yes { buffer, rolled } => {
+            Written::Yes { buffer } => {
                 self.pending.borrow_mut().reuse(buffer.unwrap_or_default());
                 gathered.turn.finish(true);
-                if rolled {
+                // What cannot be removed now is not tried again for every event, but once a second.
+                if !self.log.retention_fails() {
                     self.retain(ctx);
                 }
             }

@@ -30,6 +30,7 @@ pub struct EventLog {
     failing: AtomicUsize,
     last_failure: Mutex<String>,
     retaining: AtomicBool,
+    retention_fails: AtomicBool,
     stream_up: AtomicBool,
     shipper: AtomicU64,
 }
@@ -67,6 +68,7 @@ impl EventLog {
             failing: AtomicUsize::new(0),
             last_failure: Mutex::default(),
             retaining: AtomicBool::new(false),
+            retention_fails: AtomicBool::new(false),
             stream_up: AtomicBool::new(false),
             shipper: AtomicU64::new(0),
         };
@@ -220,8 +222,14 @@ impl EventLog {
             }
             Ok(())
         });
+        self.retention_fails.store(result.is_err(), Ordering::Relaxed);
         self.retaining.store(false, Ordering::Release);
         result
+    }
+
+    /// Whether the oldest segments could not be removed when that was tried last.
+    pub(crate) fn retention_fails(&self) -> bool {
+        self.retention_fails.load(Ordering::Relaxed)
     }
 
     /// Whether the last call of the stream worked.

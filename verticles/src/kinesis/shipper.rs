@@ -107,6 +107,12 @@ impl<C: StreamClient> Shipper<C> {
         records
     }
 
+    /// Takes records back that a call did not store; they go with the next ones.
+    pub(super) fn give_back(&self, records: Vec<Record>, now: Duration) {
+        self.state.borrow_mut().batcher.give_back(records, now);
+        self.work.ring();
+    }
+
     /// Nobody needs these records any more.
     pub(super) fn settle(&self, records: &[Record]) {
         let mut state = self.state.borrow_mut();

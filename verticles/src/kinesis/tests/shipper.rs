@@ -78,6 +78,24 @@ fn only_the_failed_records_of_a_partial_failure_are_sent_again() {
 }
 
 #[test]
+fn records_that_a_stream_does_not_take_wait_in_company_and_hold_nobody_up() {
+    TestRuntime::paused(|rt| async move {
+        let fixture = Fixture::with_stream();
+        fixture.stream.always(Answer::Outcomes(vec![Outcome::Stored, Outcome::Stored, Outcome::Throttled]));
+        let run = fixture.run(&rt).await;
+        track_together(&rt, ids(0..10_000)).await;
+        let begun = rt.elapsed();
+        until(&rt, "all are there", || fixture.stream.stored().len() == 10_000).await;
+        let (took, calls) = (rt.elapsed() - begun, fixture.stream.calls().len());
+        assert_eq!(sorted(fixture.stream.stored()), ids(0..10_000));
+        assert!(took < 3 * SECOND, "{took:?}");
+        assert!(calls <= 60, "{calls} calls for 10000 records, each sent one and a half times");
+        until(&rt, "the log is empty", || fixture.segments() == 0).await;
+        run.stop(&rt).await;
+    });
+}
+
+#[test]
 fn a_stream_that_is_down_is_tried_with_growing_pauses_and_used_within_five_seconds_of_its_return() {
     TestRuntime::paused(|rt| async move {
         let fixture = Fixture::with_stream();
