@@ -1,0 +1,203 @@
+//! A log that cannot grow: at its bound, and on a full disk. Whoever is refused is told so.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use adtrack_tests::adtrack::Adtrack;
+use http::StatusCode;
+
+use crate::support::{
+    DEADLINE, KNOWN, KNOWN_PATH, Load, RECOVERY, accepted, alone, assert_unavailable, beside_others, delivered, event,
+    fill, id_in, kinesis, logged, metric, until, until_delivered, with_stream,
+};
+
+/// More than any log of these tests holds.
+const REQUESTS_MAX: usize = 20_000;
+/// So many refusals come from every loop.
+const REFUSED_IN_A_ROW: usize = 20;
+const LOG_FULL: &str = r#"adtrack_kinesis_events_refused_total{reason="log_full"}"#;
+
+async fn until_healthy(service: &Adtrack, status: StatusCode) {
+    until(&format!("/health/check to be {status}"), RECOVERY, async || {
+        (service.get("/health/check").await.unwrap().status == status).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_log_at_its_bound_refuses_with_503_and_what_it_took_reaches_the_stream() {
+    let _turn = beside_others().await;
+    let mut kinesis = kinesis();
+    kinesis.stop();
+    let service = with_stream(Adtrack::builder(), &kinesis.endpoint())
+        .env("ADTRACK_EVENTS_LOG_BYTES_MAX", "262144")
+        .env("ADTRACK_EVENTS_SEGMENT_BYTES_MAX", "65536")
+        .start()
+        .unwrap();
+    let (mut answered, refused) = fill(&service, KNOWN_PATH, REQUESTS_MAX).await;
+    assert_unavailable(&refused.unwrap());
+    for _ in 0..10 {
+        assert_unavailable(&event(&service, KNOWN).await);
+    }
+    assert_eq!(metric(&service, LOG_FULL).await, 11.0, "every refusal is counted");
+    assert_eq!(metric(&service, "adtrack_kinesis_events_accepted_total").await, answered.len() as f64);
+    until_healthy(&service, StatusCode::SERVICE_UNAVAILABLE).await;
+    kinesis.restart().unwrap();
+    let first = until("an event to be taken again", RECOVERY, async || {
+        let answer = event(&service, KNOWN).await;
+        (answer.status == StatusCode::OK).then(|| id_in(&answer))
+    })
+    .await;
+    answered.insert(first);
+    until_healthy(&service, StatusCode::OK).await;
+    let delivered = until_delivered(&kinesis, &answered, DEADLINE).await;
+    println!("log of 256 KiB full: {} answered before the first 503, all delivered afterwards", answered.len() - 1);
+    assert_eq!(delivered.ids, answered, "what was refused is not in the stream");
+}
+
+#[tokio::test]
+async fn a_log_at_its_bound_under_load_drops_nothing_it_has_answered() {
+    let _turn = alone().await;
+    let mut kinesis = kinesis();
+    kinesis.stop();
+    let service = with_stream(Adtrack::builder(), &kinesis.endpoint())
+        .env("ADTRACK_EVENTS_LOG_BYTES_MAX", "524288")
+        .env("ADTRACK_EVENTS_SEGMENT_BYTES_MAX", "65536")
+        .start()
+        .unwrap();
+    let load = Load::start(service.public(), 16);
+    until("refusals", DEADLINE, async || (metric(&service, LOG_FULL).await >= 1_000.0).then_some(())).await;
+    kinesis.restart().unwrap();
+    until("everything in the stream", DEADLINE, async || {
+        (metric(&service, "adtrack_kinesis_events_shipped_total").await >= 5_000.0).then_some(())
+    })
+    .await;
+    let answered = load.finish();
+    let refused = answered.iter().filter(|answer| answer.status == StatusCode::SERVICE_UNAVAILABLE).count();
+    let accepted = accepted(&answered);
+    until_delivered(&kinesis, &accepted, DEADLINE * 2).await;
+    println!("log full under load: {} answered 200, {refused} answered 503, 0 missing", accepted.len());
+    assert!(refused > 0);
+}
+
+#[tokio::test]
+async fn a_log_without_a_stream_lets_its_oldest_segments_go_and_counts_them() {
+    let _turn = beside_others().await;
+    let service = Adtrack::builder()
+        .env("ADTRACK_EVENTS_LOG_BYTES_MAX", "262144")
+        .env("ADTRACK_EVENTS_SEGMENT_BYTES_MAX", "65536")
+        .start()
+        .unwrap();
+    let path = format!("/event/212313?filler={}", "x".repeat(500));
+    let (answered, refused) = fill(&service, &path, 1_500).await;
+    assert!(refused.is_none(), "{refused:?}");
+    assert!(metric(&service, "adtrack_kinesis_segments_dropped_total").await > 0.0);
+    assert!(metric(&service, "adtrack_kinesis_log_bytes").await <= 262_144.0);
+    let logged = logged(&service);
+    assert!(logged.ids.len() < answered.len() && logged.ids.is_subset(&answered));
+    let newest = answered.iter().next_back().unwrap();
+    assert!(logged.ids.contains(newest), "ids sort by time, and the newest stay");
+}
+
+/// A small file system of its own, gone with this.
+struct SmallDisk {
+    mount: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    /// Nothing where this user may not mount.
+    fn of_4_mib() -> Option<Self> {
+        let mount = tempfile::tempdir().unwrap();
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(mount.path());
+        let mounted = command.output().is_ok_and(|output| output.status.success());
+        if !mounted {
+            println!("skipped: a small file system cannot be mounted here (it needs root)");
+        }
+        mounted.then_some(Self { mount })
+    }
+
+    fn path(&self) -> &Path {
+        self.mount.path()
+    }
+
+    /// Takes all room that is left.
+    fn fill_up(&self) -> PathBuf {
+        let path = self.path().join("filler");
+        // Ends when there is no room: the error is the aim.
+        let _full = std::fs::write(&path, vec![0; 4 << 20]);
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _unmounted = Command::new("umount").arg("-l").arg(self.mount.path()).status();
+    }
+}
+
+/// Sends requests until none is accepted any more, and gives the accepted ones: each loop's file may have some room left in its
+/// last block.
+async fn until_refused(service: &Adtrack) -> BTreeSet<String> {
+    let mut accepted = BTreeSet::new();
+    let mut refused_in_a_row = 0;
+    for _ in 0..REQUESTS_MAX {
+        let answer = event(service, KNOWN).await;
+        if answer.status == StatusCode::OK {
+            refused_in_a_row = 0;
+            accepted.insert(id_in(&answer));
+            continue;
+        }
+        assert_unavailable(&answer);
+        refused_in_a_row += 1;
+        if refused_in_a_row == REFUSED_IN_A_ROW {
+            return accepted;
+        }
+    }
+    panic!("a full disk took {} events", accepted.len());
+}
+
+#[tokio::test]
+async fn a_full_disk_is_503_and_never_200_and_over_as_soon_as_there_is_room() {
+    let _turn = beside_others().await;
+    let Some(disk) = SmallDisk::of_4_mib() else { return };
+    let service = Adtrack::builder().data_dir(disk.path().join("data")).start().unwrap();
+    let mut answered = BTreeSet::new();
+    for _ in 0..3 {
+        answered.insert(id_in(&event(&service, KNOWN).await));
+        let filler = disk.fill_up();
+        answered.extend(until_refused(&service).await);
+        until_healthy(&service, StatusCode::SERVICE_UNAVAILABLE).await;
+        std::fs::remove_file(filler).unwrap();
+        until_healthy(&service, StatusCode::OK).await;
+    }
+    answered.insert(id_in(&event(&service, KNOWN).await));
+    let logged = logged(&service);
+    assert_eq!(
+        (&logged.ids, logged.duplicates),
+        (&answered, 0),
+        "the log holds what was answered with 200, and nothing else"
+    );
+    assert!(metric(&service, "adtrack_kinesis_write_failures_total").await > 0.0);
+}
+
+#[tokio::test]
+async fn a_full_disk_in_front_of_a_stream_loses_nothing_it_has_answered() {
+    let _turn = beside_others().await;
+    let Some(disk) = SmallDisk::of_4_mib() else { return };
+    let mut kinesis = kinesis();
+    kinesis.stop();
+    let service =
+        with_stream(Adtrack::builder(), &kinesis.endpoint()).data_dir(disk.path().join("data")).start().unwrap();
+    let path = format!("/event/212313?filler={}", "x".repeat(3_000));
+    let (answered, refused) = fill(&service, &path, REQUESTS_MAX).await;
+    assert_unavailable(&refused.unwrap());
+    kinesis.restart().unwrap();
+    until_delivered(&kinesis, &answered, DEADLINE).await;
+    until("an event to be taken again", DEADLINE, async || {
+        (event(&service, KNOWN).await.status == StatusCode::OK).then_some(())
+    })
+    .await;
+    println!("disk of 4 MiB full: {} answered 200 before, {} delivered", answered.len(), delivered(&kinesis).ids.len());
+}

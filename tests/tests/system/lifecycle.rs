@@ -1,0 +1,219 @@
+//! Ends: asked for, and sudden. What was answered is never missing.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use adtrack_tests::adtrack::{Adtrack, Builder};
+use adtrack_tests::client::Client;
+use http::StatusCode;
+
+use crate::support::{
+    DEADLINE, KNOWN, KNOWN_PATH, Load, accepted, alone, beside_others, delivered, event, id_in, kinesis, logged, until,
+    until_accepted, until_delivered, with_stream,
+};
+
+const CONNECTIONS: usize = 16;
+/// How long an orderly end may take.
+const EXIT: Duration = Duration::from_secs(10);
+
+/// Ends a service under load by SIGTERM, and gives what it had answered, and how long its end took.
+async fn terminate_under_load(service: &mut Adtrack) -> (BTreeSet<String>, Duration) {
+    let load = Load::start(service.public(), CONNECTIONS);
+    until_accepted(service, 3_000.0).await;
+    let begun = Instant::now();
+    service.sigterm().unwrap();
+    let code = service.wait_exit(DEADLINE).unwrap();
+    let took = begun.elapsed();
+    let accepted = accepted(&load.finish());
+    assert_eq!(code, Some(0), "{}", service.log());
+    assert!(took < EXIT, "{took:?}");
+    (accepted, took)
+}
+
+#[tokio::test]
+async fn a_service_told_to_end_under_load_has_everything_in_the_stream_and_exits_0_within_10_s() {
+    let _turn = alone().await;
+    let kinesis = kinesis();
+    let mut service = with_stream(Adtrack::builder(), &kinesis.endpoint()).start().unwrap();
+    let (accepted, took) = terminate_under_load(&mut service).await;
+    // Nobody sends any more: this is what there is.
+    let delivered = delivered(&kinesis);
+    println!(
+        "SIGTERM under load: {} answered, {} missing, {} twice, exit 0 after {took:.1?}",
+        accepted.len(),
+        delivered.missing(&accepted).len(),
+        delivered.duplicates
+    );
+    assert!(delivered.missing(&accepted).is_empty());
+}
+
+#[tokio::test]
+async fn a_service_told_to_end_under_load_without_a_stream_has_everything_in_the_log() {
+    let _turn = alone().await;
+    let mut service = Adtrack::builder().start().unwrap();
+    let (accepted, took) = terminate_under_load(&mut service).await;
+    let logged = logged(&service);
+    println!("SIGTERM under load, no stream: {} answered, exit 0 after {took:.1?}", accepted.len());
+    assert!(logged.missing(&accepted).is_empty());
+    assert_eq!(logged.duplicates, 0);
+}
+
+#[tokio::test]
+async fn a_service_told_to_end_while_the_stream_is_down_keeps_everything_for_the_next_start() {
+    let _turn = alone().await;
+    let mut kinesis = kinesis();
+    kinesis.stop();
+    let mut service = with_stream(Adtrack::builder(), &kinesis.endpoint()).start().unwrap();
+    let (accepted, took) = terminate_under_load(&mut service).await;
+    println!("SIGTERM under load, stream down: {} answered, exit 0 after {took:.1?}", accepted.len());
+    kinesis.restart().unwrap();
+    service.restart().unwrap();
+    until_delivered(&kinesis, &accepted, DEADLINE).await;
+}
+
+#[tokio::test]
+async fn a_draining_service_says_so_and_goes_on_answering_until_the_delay_is_over() {
+    let _turn = beside_others().await;
+    let mut service = Adtrack::builder().env("ADTRACK_HTTP_DRAIN_DELAY_MS", "2000").start().unwrap();
+    let mut client = Client::connect(service.public()).await.unwrap();
+    assert_eq!(client.get("/health/check").await.unwrap().status, StatusCode::OK);
+    let begun = Instant::now();
+    service.sigterm().unwrap();
+    until("/health/check to be 503", Duration::from_millis(1_500), async || {
+        (service.get("/health/check").await.ok()?.status == StatusCode::SERVICE_UNAVAILABLE).then_some(())
+    })
+    .await;
+    assert_eq!(event(&service, KNOWN).await.status, StatusCode::OK, "new connections are served");
+    assert!(!service.command(&["health", "--listen", &service.public().to_string()], "").unwrap().status.success());
+    assert_eq!(service.wait_exit(DEADLINE).unwrap(), Some(0));
+    assert!(begun.elapsed() >= Duration::from_millis(2_000), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < EXIT, "{:?}", begun.elapsed());
+    assert!(service.get("/health/check").await.is_err());
+}
+
+#[tokio::test]
+async fn a_second_signal_cuts_the_delay_short() {
+    let _turn = beside_others().await;
+    let mut service = Adtrack::builder().env("ADTRACK_HTTP_DRAIN_DELAY_MS", "60000").start().unwrap();
+    service.sigterm().unwrap();
+    until("/health/check to be 503", DEADLINE, async || {
+        (service.get("/health/check").await.ok()?.status == StatusCode::SERVICE_UNAVAILABLE).then_some(())
+    })
+    .await;
+    service.sigterm().unwrap();
+    assert_eq!(service.wait_exit(EXIT).unwrap(), Some(0));
+}
+
+#[tokio::test]
+async fn clients_that_never_finish_do_not_keep_a_service_from_ending() {
+    let _turn = beside_others().await;
+    let mut service = Adtrack::builder().start().unwrap();
+    let mut open = Vec::new();
+    for begun in ["", "GET /event/212313 HTTP/1.1\r\nHost: a\r\nX-Slow: "] {
+        let mut socket = std::net::TcpStream::connect(service.public()).unwrap();
+        socket.write_all(begun.as_bytes()).unwrap();
+        open.push(socket);
+    }
+    let mut idle = Client::connect(service.public()).await.unwrap();
+    assert_eq!(idle.get(KNOWN_PATH).await.unwrap().status, StatusCode::OK);
+    let begun = Instant::now();
+    service.sigterm().unwrap();
+    assert_eq!(service.wait_exit(DEADLINE).unwrap(), Some(0), "{}", service.log());
+    println!("SIGTERM with unfinished clients: exit 0 after {:.1?}", begun.elapsed());
+    assert!(begun.elapsed() < EXIT, "{:?}", begun.elapsed());
+}
+
+/// Kills a service under load, and gives what it had answered.
+async fn kill_under_load(service: &mut Adtrack) -> BTreeSet<String> {
+    let load = Load::start(service.public(), CONNECTIONS);
+    until_accepted(service, 3_000.0).await;
+    service.kill_9();
+    accepted(&load.finish())
+}
+
+fn slow_to_ship(service: Builder) -> Builder {
+    // Something is on its way to the stream whenever the end comes.
+    service.env("ADTRACK_KINESIS_LINGER_MS", "300")
+}
+
+#[tokio::test]
+async fn a_service_killed_under_load_ships_everything_it_had_answered_after_its_restart() {
+    let _turn = alone().await;
+    let kinesis = kinesis();
+    let mut service = slow_to_ship(with_stream(Adtrack::builder(), &kinesis.endpoint())).start().unwrap();
+    let accepted = kill_under_load(&mut service).await;
+    let before = delivered(&kinesis);
+    service.restart().unwrap();
+    let begun = Instant::now();
+    let after = until_delivered(&kinesis, &accepted, DEADLINE).await;
+    println!(
+        "kill -9 under load: {} answered, {} not in the stream at the kill, 0 missing {:.1?} after the restart, {} twice",
+        accepted.len(),
+        before.missing(&accepted).len(),
+        begun.elapsed(),
+        after.duplicates
+    );
+    assert!(!before.missing(&accepted).is_empty(), "the kill was to hit something");
+}
+
+#[tokio::test]
+async fn a_service_killed_again_and_again_under_load_loses_nothing() {
+    let _turn = alone().await;
+    let kinesis = kinesis();
+    let mut service = slow_to_ship(with_stream(Adtrack::builder(), &kinesis.endpoint())).start().unwrap();
+    let mut answered = BTreeSet::new();
+    for _ in 0..5 {
+        answered.extend(kill_under_load(&mut service).await);
+        service.restart().unwrap();
+    }
+    let delivered = until_delivered(&kinesis, &answered, DEADLINE).await;
+    println!("kill -9 five times: {} answered, 0 missing, {} twice", answered.len(), delivered.duplicates);
+}
+
+#[tokio::test]
+async fn a_service_killed_under_load_without_a_stream_has_everything_in_the_log() {
+    let _turn = alone().await;
+    let mut service = Adtrack::builder().start().unwrap();
+    let mut answered = kill_under_load(&mut service).await;
+    assert!(logged(&service).missing(&answered).is_empty(), "before the restart");
+    service.restart().unwrap();
+    answered.insert(id_in(&event(&service, KNOWN).await));
+    let logged = logged(&service);
+    println!("kill -9 under load, no stream: {} answered, 0 missing", answered.len());
+    assert!(logged.missing(&answered).is_empty());
+    assert_eq!(logged.duplicates, 0);
+}
+
+#[tokio::test]
+async fn a_torn_end_and_foreign_files_in_the_log_do_not_stop_a_start_and_cost_no_whole_event() {
+    let _turn = beside_others().await;
+    let mut kinesis = kinesis();
+    kinesis.stop();
+    let mut service = with_stream(Adtrack::builder(), &kinesis.endpoint()).start().unwrap();
+    let (answered, refused) = crate::support::fill(&service, KNOWN_PATH, 200).await;
+    assert!(refused.is_none());
+    service.kill_9();
+    let events = service.data_dir().join("events");
+    let segments: Vec<_> = std::fs::read_dir(&events)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .collect();
+    assert!(!segments.is_empty());
+    for segment in &segments {
+        // The length of a record of 200 bytes, its checksum, and three bytes of it: the power went out here.
+        let torn = [&200_u32.to_le_bytes()[..], &7_u32.to_le_bytes(), b"abc"].concat();
+        std::fs::File::options().append(true).open(segment).unwrap().write_all(&torn).unwrap();
+    }
+    std::fs::write(events.join("0000000000001-000-000001.log"), b"this is no segment").unwrap();
+    std::fs::write(events.join("0000000000002-000-000001.log"), b"").unwrap();
+    std::fs::write(events.join("notes.txt"), b"a foreign file").unwrap();
+    kinesis.restart().unwrap();
+    service.restart().unwrap();
+    let delivered = until_delivered(&kinesis, &answered, DEADLINE).await;
+    assert_eq!(delivered.ids, answered, "nothing was made up");
+    assert_eq!(event(&service, KNOWN).await.status, StatusCode::OK);
+    assert_eq!(std::fs::read(events.join("notes.txt")).unwrap(), b"a foreign file");
+    assert!(service.log().contains("notes.txt"), "it is named in a log line");
+}
