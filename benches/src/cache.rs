@@ -28,7 +28,7 @@ const FILL_TURNS_MAX: usize = 100_000;
 /// When the loops cannot be built.
 pub fn questions() -> Result<Vec<Question>, BoxError> {
     let cases = vec![map()?, moka()?, lookup()?];
-    Ok(vec![Question { name: "cache hit", cases }])
+    Ok(vec![Question::new("cache hit", cases)])
 }
 
 fn programs() -> Result<Vec<Arc<Program>>, BoxError> {

@@ -34,7 +34,7 @@ fn event() -> Result<Question, BoxError> {
             Ok(())
         }),
     ];
-    Ok(Question { name: "encode an event", cases })
+    Ok(Question::new("encode an event", cases))
 }
 
 fn answer() -> Result<Question, BoxError> {
@@ -48,7 +48,7 @@ fn answer() -> Result<Question, BoxError> {
             Ok(())
         }),
     ];
-    Ok(Question { name: "write an answer", cases })
+    Ok(Question::new("write an answer", cases))
 }
 
 fn written(name: &str, write: impl Fn(&mut Vec<u8>) -> Result<(), BoxError> + 'static) -> Case {

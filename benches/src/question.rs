@@ -13,6 +13,14 @@ pub struct Question {
     pub name: &'static str,
     /// The base, which ratios are taken to; then the other cases.
     pub cases: Vec<Case>,
+    /// Whether two threads work at once. Then the figures mean something only while each has a core to itself.
+    pub two_threads: bool,
+}
+
+impl Question {
+    pub(crate) fn new(name: &'static str, cases: Vec<Case>) -> Self {
+        Self { name, cases, two_threads: false }
+    }
 }
 
 /// One way to do the work of a question, set up and ready to run.

@@ -17,6 +17,10 @@ pub struct Effort {
     pub round: Duration,
 }
 
+/// Wall time over CPU time of two threads that work at once, each on a core of its own, is about a half. Sharing a core,
+/// they stop moving cache lines, and the base - which moves most - becomes several times cheaper; such rounds are left out.
+const OVERLAP_MAX: f64 = 0.7;
+
 /// What a case took per operation in one round.
 #[derive(Clone, Copy)]
 struct Figure {
@@ -32,7 +36,8 @@ impl Figure {
 }
 
 /// Runs a question and writes one line per case: medians of its rounds, and the median ratio to the first case with the
-/// lowest and highest one. A ratio is taken within a round, never between two rounds.
+/// lowest and highest one. A ratio is taken within a round, never between two rounds. Where two threads work at once,
+/// rounds in which they had to share a core are left out.
 ///
 /// # Errors
 /// When a case fails, or the output does.
@@ -45,6 +50,13 @@ pub fn measure(question: &mut Question, effort: Effort, out: &mut impl Write) ->
     for _ in 0..effort.rounds {
         for ((case, operations), figures) in question.cases.iter_mut().zip(&operations).zip(&mut figures) {
             figures.push(Figure::of(case.run(*operations)?, *operations));
+        }
+    }
+    if question.two_threads {
+        let overlapped: Vec<_> = figures[0].iter().map(|base| base.wall_ns <= OVERLAP_MAX * base.cpu_ns).collect();
+        for figures in &mut figures {
+            let mut overlapped = overlapped.iter();
+            figures.retain(|_| overlapped.next() == Some(&true));
         }
     }
     write_table(question, &figures, out)?;
@@ -68,12 +80,18 @@ fn write_table(question: &Question, figures: &[Vec<Figure>], out: &mut impl Writ
     writeln!(out, "\n{}", question.name)?;
     writeln!(out, "  {:<50} {:>9} {:>9}   {:<20} {:<20}", "", "wall ns", "CPU ns", "wall ratio", "CPU ratio")?;
     let base = &figures[0];
+    if base.is_empty() {
+        return writeln!(out, "  void: in every round the two threads of the base shared a core");
+    }
     for (case, own) in question.cases.iter().zip(figures) {
         let wall = median(own.iter().map(|figure| figure.wall_ns));
         let cpu = median(own.iter().map(|figure| figure.cpu_ns));
         let wall_ratio = spread(own.iter().zip(base).map(|(own, base)| own.wall_ns / base.wall_ns));
         let cpu_ratio = spread(own.iter().zip(base).map(|(own, base)| own.cpu_ns / base.cpu_ns));
         writeln!(out, "  {:<50} {wall:>9.0} {cpu:>9.0}   {wall_ratio:<20} {cpu_ratio:<20}", case.name)?;
+    }
+    if question.two_threads {
+        writeln!(out, "  from {} rounds, those in which the base had two cores", base.len())?;
     }
     out.flush()
 }

@@ -19,17 +19,17 @@ const WINDOW: u64 = 256;
 
 pub(super) fn ping_pong() -> Result<Question, BoxError> {
     let cases = vec![mpsc_oneshot(1)?, two_flumes(1)?, request(1)?];
-    Ok(Question { name: "request, cross loop, one at a time", cases })
+    Ok(Question::new("request, cross loop, one at a time", cases))
 }
 
 pub(super) fn window() -> Result<Question, BoxError> {
     let cases = vec![two_flumes(WINDOW)?, mpsc_oneshot(WINDOW)?, request(WINDOW)?];
-    Ok(Question { name: "request, cross loop, 256 at a time", cases })
+    Ok(Question { two_threads: true, ..Question::new("request, cross loop, 256 at a time", cases) })
 }
 
 pub(super) fn send() -> Result<Question, BoxError> {
     let cases = vec![flume()?, bus_send()?];
-    Ok(Question { name: "send, cross loop", cases })
+    Ok(Question { two_threads: true, ..Question::new("send, cross loop", cases) })
 }
 
 fn mpsc_oneshot(window: u64) -> Result<Case, BoxError> {

@@ -33,7 +33,7 @@ pub(super) fn to(consumers: usize) -> Result<Question, BoxError> {
         8 => "publish to 8",
         _ => "publish to 64",
     };
-    Ok(Question { name, cases })
+    Ok(Question::new(name, cases))
 }
 
 fn poll_boxed(body: Arc<Body>) {

@@ -26,7 +26,7 @@ pub(super) fn ping_pong() -> Result<Question, BoxError> {
         bus("bus, the same from a handler", 1, Inside::Handler, false)?,
         bus("bus, handler suspends once", 1, Inside::Task, true)?,
     ];
-    Ok(Question { name: "request, same loop, one at a time", cases })
+    Ok(Question::new("request, same loop, one at a time", cases))
 }
 
 /// Many requests at a time.
@@ -37,7 +37,7 @@ pub(super) fn window() -> Result<Question, BoxError> {
         bus("bus, handler finishes at once", WINDOW, Inside::Task, false)?,
         bus("bus, handler suspends once", WINDOW, Inside::Task, true)?,
     ];
-    Ok(Question { name: "request, same loop, 256 at a time", cases })
+    Ok(Question::new("request, same loop, 256 at a time", cases))
 }
 
 fn mpsc_oneshot(window: u64) -> Result<Case, BoxError> {

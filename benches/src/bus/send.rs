@@ -20,7 +20,7 @@ use super::consumers::{ECHO, Echo};
 
 pub(super) fn pipelined() -> Result<Question, BoxError> {
     let cases = vec![flume()?, deque()?, bus()?];
-    Ok(Question { name: "send, same loop", cases })
+    Ok(Question::new("send, same loop", cases))
 }
 
 fn flume() -> Result<Case, BoxError> {
