@@ -28,7 +28,7 @@ fn ours() -> (KinesisServer, Client) {
 #[expect(clippy::print_stderr, reason = "a test that was told to skip says so")]
 fn foreign() -> Option<(Kinesalite, Client)> {
     if foreign_judge_is_skipped() {
-        eprintln!("skipped: ADTRACK_TEST_SKIP_FOREIGN=1");
+        eprintln!("skipped: TEST_SKIP_FOREIGN=1");
         return None;
     }
     let server = Kinesalite::start().unwrap_or_else(|error| panic!("{error}"));

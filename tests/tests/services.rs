@@ -80,7 +80,7 @@ fn two_redis_servers_know_nothing_of_one_another() {
 #[test]
 fn a_kinesalite_listens_and_ends_with_its_owner() {
     if foreign_judge_is_skipped() {
-        eprintln!("skipped: ADTRACK_TEST_SKIP_FOREIGN=1");
+        eprintln!("skipped: TEST_SKIP_FOREIGN=1");
         return;
     }
     let kinesalite = Kinesalite::start().unwrap_or_else(|error| panic!("{error}"));

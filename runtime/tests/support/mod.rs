@@ -94,9 +94,11 @@ pub async fn eventually(clock: &Clock, what: &str, mut holds: impl FnMut() -> bo
 
 pub type Shared<T> = Rc<RefCell<T>>;
 
+type Running = Pin<Box<dyn Future<Output = ()>>>;
+
 /// A verticle that runs something when it starts.
 struct Probe {
-    work: Box<dyn Fn(Bus, Clock) -> Pin<Box<dyn Future<Output = ()>>>>,
+    work: Box<dyn Fn(Bus, Clock) -> Running>,
 }
 
 impl Verticle for Probe {
@@ -118,7 +120,7 @@ where
         let (tell, work) = (tell.clone(), work.clone());
         let work = move |bus, clock| {
             let (tell, work) = (tell.clone(), work(bus, clock));
-            Box::pin(async move { tell.send(work.await).unwrap() }) as Pin<Box<dyn Future<Output = ()>>>
+            Box::pin(async move { tell.send(work.await).unwrap() }) as Running
         };
         Probe { work: Box::new(work) }
     };
@@ -129,15 +131,18 @@ where
 
 /// Counts how many of its tokens there are: for what must be dropped.
 #[derive(Clone, Default)]
-pub struct Census(Arc<Arc<()>>);
+pub struct Census(Arc<Token>);
+
+/// What is counted while it lives.
+pub type Token = Arc<()>;
 
 impl Census {
-    pub fn token(&self) -> Arc<()> {
-        Arc::clone(&*self.0)
+    pub fn token(&self) -> Token {
+        Arc::clone(&self.0)
     }
 
     pub fn alive(&self) -> usize {
-        Arc::strong_count(&*self.0) - 1
+        Arc::strong_count(&self.0) - 1
     }
 }
 

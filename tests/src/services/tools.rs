@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use super::ServiceError;
 use crate::repository;
 
-/// `ADTRACK_TEST_TOOLS`, or `test-tools` in the target directory.
+/// `TEST_TOOLS_DIR`, or `test-tools` in the target directory.
 pub fn tools_dir() -> PathBuf {
-    let chosen = env::var_os("ADTRACK_TEST_TOOLS").filter(|dir| !dir.is_empty());
+    let chosen = env::var_os("TEST_TOOLS_DIR").filter(|dir| !dir.is_empty());
     chosen.map_or_else(|| repository::target_dir().join("test-tools"), PathBuf::from)
 }
 
@@ -20,9 +20,9 @@ pub fn protobuf_python() -> Result<PathBuf, ServiceError> {
     installed(tools_dir().join("protobuf/bin/python"))
 }
 
-/// Whether the person who runs the tests has said that kinesalite is not to be asked: `ADTRACK_TEST_SKIP_FOREIGN=1`.
+/// Whether the person who runs the tests has said that kinesalite is not to be asked: `TEST_SKIP_FOREIGN=1`.
 pub fn foreign_judge_is_skipped() -> bool {
-    env::var_os("ADTRACK_TEST_SKIP_FOREIGN").is_some_and(|value| value == "1")
+    env::var_os("TEST_SKIP_FOREIGN").is_some_and(|value| value == "1")
 }
 
 /// The directory of Node packages that holds kinesalite.

@@ -139,7 +139,7 @@ fn read(dir: &Path, input: &Path, program: &str) -> Vec<u8> {
 #[tokio::test]
 async fn a_foreign_kinesis_server_gets_each_answered_event_exactly_once() {
     if foreign_judge_is_skipped() {
-        println!("skipped: ADTRACK_TEST_SKIP_FOREIGN=1");
+        println!("skipped: TEST_SKIP_FOREIGN=1");
         return;
     }
     let _turn = beside_others().await;
