@@ -424,7 +424,8 @@ fn messages_of_a_thread_that_is_no_loop_keep_their_order_whatever_the_verb() {
         for number in 0..999 {
             match number % 3 {
                 0 => {
-                    // Begun, and not waited for.
+                    // Begun, and not waited for; with a budget of its own, so that the first poll does begin it.
+                    tokio::task::yield_now().await;
                     let mut one = Box::pin(rt.bus().request(HELD, number));
                     drop(poll_once(&mut one).await);
                     asked.push(one);

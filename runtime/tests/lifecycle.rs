@@ -3,9 +3,12 @@
 
 mod support;
 
+use std::future::Future as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
-use support::{Gate, Seen, eventually};
+use support::{Gate, Seen, eventually, on_a_loop};
 use vertebra::testing::TestRuntime;
 use vertebra::{
     Address, BoxError, Context, Deploy, DeployError, Failure, Handler, RequestError, Runtime, UndeployError, Verticle,
@@ -264,6 +267,225 @@ fn a_builder_out_of_range_says_what_is_allowed() {
     assert_eq!(refused.to_string(), "event_loops is 0, it must be 1 to 1024");
     assert!(Runtime::builder().mailbox(0).build().is_err());
     assert!(Runtime::builder().named_loop("a").named_loop("a").build().is_err());
+}
+
+#[test]
+fn a_loop_name_that_cannot_be_used_is_refused() {
+    for name in ["", "a\0b", "loop-0", "loop-1"] {
+        let refused = Runtime::builder().event_loops(2).named_loop(name).build().unwrap_err().to_string();
+        assert!(refused.starts_with("named_loop is \""), "{refused}");
+    }
+    assert!(Runtime::builder().event_loops(2).named_loop("loop-2").build().is_ok());
+}
+
+#[test]
+fn more_instances_than_there_may_be_are_refused() {
+    TestRuntime::paused(|rt| async move {
+        let refused = rt.deploy(Kit::default().deploy().instances(usize::MAX)).await.unwrap_err();
+        assert!(refused.to_string().ends_with("it must be 1 to 1048576"), "{refused}");
+        assert_eq!(rt.deployments(), []);
+    });
+}
+
+#[test]
+fn a_second_shutdown_waits_for_the_first() {
+    let rt = Runtime::builder().event_loops(2).build().unwrap();
+    let kit = Kit::default();
+    rt.block_on(async {
+        rt.deploy(kit.deploy().name("older")).await.unwrap();
+        rt.deploy(kit.deploy().name("newer").instances(2)).await.unwrap();
+        rt.bus().send(WORK, 1).await.unwrap();
+        eventually(rt.clock(), "it is in flight", || kit.life.len() == 4).await;
+        let (own, again) = (rt.clone(), rt.clone());
+        let first = tokio::task::spawn_local(async move { own.shutdown(Duration::from_secs(10)).await });
+        eventually(rt.clock(), "the first has begun", || rt.deployments().len() < 2).await;
+        let second = tokio::task::spawn_local(async move { again.shutdown(Duration::from_secs(10)).await });
+        rt.clock().sleep(Duration::from_millis(50)).await;
+        kit.gate.open();
+        let (first, second) = (first.await.unwrap(), second.await.unwrap());
+        assert!(first.is_clean(), "{first:?}");
+        assert_eq!(first.deployments.len(), 2);
+        assert!(second.is_clean() && second.deployments.is_empty(), "{second:?}");
+        assert_eq!(kit.life.len(), 7);
+    });
+}
+
+#[test]
+fn a_shutdown_waits_for_an_undeployment_that_is_under_way() {
+    let rt = Runtime::builder().event_loops(2).build().unwrap();
+    let kit = Kit::default();
+    rt.block_on(async {
+        let deployment = rt.deploy(kit.deploy()).await.unwrap();
+        rt.bus().send(WORK, 1).await.unwrap();
+        eventually(rt.clock(), "it is in flight", || kit.life.len() == 2).await;
+        let undeploying = tokio::task::spawn_local(deployment.undeploy());
+        eventually(rt.clock(), "the intake closes", || rt.bus().try_send(WORK, 9).is_err()).await;
+        let own = rt.clone();
+        let ending = tokio::task::spawn_local(async move { own.shutdown(Duration::from_secs(10)).await });
+        rt.clock().sleep(Duration::from_millis(50)).await;
+        kit.gate.open();
+        assert_eq!(undeploying.await.unwrap().unwrap().abandoned, 0);
+        assert!(ending.await.unwrap().is_clean());
+        assert_eq!(kit.life.all().last().unwrap(), "stop 0");
+    });
+}
+
+#[test]
+fn a_deployment_that_meets_a_shutdown_is_there_and_stopped_or_was_never_there() {
+    for round in 0..60 {
+        let rt = Runtime::builder().event_loops(2).build().unwrap();
+        let kit = Kit::default();
+        rt.block_on(async {
+            let mut deploying = Vec::new();
+            for _ in 0..4 {
+                let (own, deploy) = (rt.clone(), kit.deploy().instances(2));
+                deploying.push(std::thread::spawn(move || own.block_on(async { own.deploy(deploy).await.map(drop) })));
+            }
+            rt.clock().sleep(Duration::from_micros(100 * (round % 10))).await;
+            rt.shutdown(Duration::from_secs(10)).await;
+            for deploying in deploying {
+                let deployed = deploying.join().unwrap();
+                if let Err(refused) = deployed {
+                    let early = matches!(refused, DeployError::ShuttingDown { .. } | DeployError::Undeployed { .. });
+                    assert!(early, "{refused}");
+                }
+            }
+        });
+        let life = kit.life.all();
+        let count = |what| life.iter().filter(|known| known.starts_with(what)).count();
+        // Every instance whose `start` came to its end has been stopped.
+        assert_eq!(count("start"), count("stop"), "{life:?}");
+        assert_eq!(rt.deployments(), []);
+    }
+}
+
+#[test]
+fn a_shutdown_with_blocked_loops_ends_a_second_after_its_grace_however_much_is_deployed_there() {
+    let rt = Runtime::builder().event_loops(2).build().unwrap();
+    rt.block_on(async {
+        let (block, blocked) = (Arc::new(Barrier::new(3)), Seen::default());
+        for _ in 0..6 {
+            rt.deploy(Kit::default().deploy().instances(2)).await.unwrap();
+        }
+        let (meet, note) = (block.clone(), blocked.clone());
+        rt.deploy(Deploy::new(move || Blocker { meet: meet.clone(), blocked: note.clone() }).instances(2))
+            .await
+            .unwrap();
+        for _ in 0..2 {
+            rt.bus().send(BLOCK, ()).await.unwrap();
+        }
+        eventually(rt.clock(), "both loops are blocked", || blocked.len() == 2).await;
+        let report = rt.shutdown(Duration::from_millis(100)).await;
+        assert_eq!(report.stuck_loops, ["loop-0", "loop-1"]);
+        assert_eq!(report.deployments.len(), 7);
+        assert_eq!(report.deployments[0].failures.len(), 2);
+        assert!(report.took < Duration::from_secs(3), "{:?}", report.took);
+        block.wait();
+    });
+}
+
+const BLOCK: Address<()> = Address::new("block");
+
+/// Blocks its loop until enough have met.
+struct Blocker {
+    meet: Arc<Barrier>,
+    blocked: Seen<()>,
+}
+
+impl Verticle for Blocker {
+    async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        ctx.serve(BLOCK).register()?;
+        Ok(())
+    }
+}
+
+impl Handler<()> for Blocker {
+    type Reply = ();
+    async fn handle(&self, (): (), _: &Context<Self>) -> Result<(), Failure> {
+        self.blocked.note(());
+        self.meet.wait();
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_on_its_way_when_a_verticle_is_given_up_is_counted_and_its_callers_are_told() {
+    TestRuntime::on_loops(2, |rt| async move {
+        let kit = Kit::default();
+        let deployment = rt.deploy(kit.deploy()).await.unwrap();
+        let (sent, all_sent) = std::sync::mpsc::sync_channel(1);
+        let (let_go, held) = std::sync::mpsc::sync_channel(1);
+        let held = Arc::new(Mutex::new(held));
+        let own = (*rt).clone();
+        let sending = tokio::task::spawn_local(async move {
+            on_a_loop(&own, move |bus, _| {
+                let (sent, held) = (sent.clone(), held.clone());
+                async move {
+                    for number in 0..9 {
+                        bus.try_send(WORK, number).unwrap();
+                    }
+                    let mut asked = Box::pin(bus.request(WORK, 9));
+                    std::future::poll_fn(|cx| {
+                        assert!(asked.as_mut().poll(cx).is_pending());
+                        std::task::Poll::Ready(())
+                    })
+                    .await;
+                    // Nothing leaves this loop before its turn is over, and it is not.
+                    sent.send(()).unwrap();
+                    held.lock().unwrap().recv().unwrap();
+                    asked.await
+                }
+            })
+            .await
+        });
+        tokio::task::spawn_blocking(move || all_sent.recv().unwrap()).await.unwrap();
+        assert_eq!(deployment.undeploy_within(Duration::ZERO).await.unwrap().abandoned, 10);
+        let_go.send(()).unwrap();
+        assert_eq!(sending.await.unwrap(), Err(RequestError::Closed { address: "work".into() }));
+        assert_eq!(kit.life.all(), ["start 0", "stop 0"]);
+    });
+}
+
+#[test]
+fn blocking_work_beyond_the_bound_waits_for_a_thread_and_is_done_then() {
+    TestRuntime::on_loops(1, |rt| async move {
+        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let done = Seen::default();
+        let (count, peak, note) = (running.clone(), most.clone(), done.clone());
+        rt.deploy(Deploy::new(move || Blocking { running: count.clone(), most: peak.clone(), done: note.clone() }))
+            .await
+            .unwrap();
+        eventually(rt.clock(), "all are done", || done.len() == 200).await;
+        assert!(most.load(Ordering::SeqCst) <= 64, "{most:?}");
+        // One that is dropped while it waits for its thread does not begin; one that panics says so.
+        assert_eq!(running.load(Ordering::SeqCst), 0);
+    });
+}
+
+struct Blocking {
+    running: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+    done: Seen<()>,
+}
+
+impl Verticle for Blocking {
+    async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        let panicked = ctx.execute_blocking(|| panic!("blocking")).await;
+        assert_eq!(panicked, Err::<(), _>(vertebra::BlockingError::Panicked));
+        for _ in 0..200 {
+            let (own, running, most) = (ctx.clone(), self.running.clone(), self.most.clone());
+            ctx.spawn(async move {
+                let work = own.execute_blocking(move || {
+                    most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    std::thread::yield_now();
+                    running.fetch_sub(1, Ordering::SeqCst);
+                });
+                work.await.unwrap();
+                own.verticle().done.note(());
+            });
+        }
+        Ok(())
+    }
 }
 
 #[test]

@@ -150,6 +150,7 @@ promises! {
         assert!(!sender.is_finished());
         kit.gate.open();
         sender.await.unwrap();
+        assert!(rt.elapsed() < Duration::from_secs(20), "it is woken for it, and not by its time-out");
         eventually(rt.clock(), "all are handled", || kit.seen.len() == 50).await;
         assert_eq!(kit.numbers_of(0), (0..50).collect::<Vec<_>>());
     }
@@ -228,6 +229,43 @@ fn a_request_to_a_full_mailbox_is_refused_at_once() {
         assert_eq!(rt.bus().request(NOTE, 2).await, Err(RequestError::Overloaded { address: "notes".into() }));
         assert_eq!(rt.elapsed(), before);
         stuck.undeploy_within(Duration::ZERO).await.unwrap();
+    });
+}
+
+#[test]
+fn a_flood_from_outside_is_handled_to_its_end_without_another_push() {
+    TestRuntime::on_loops(1, |rt| async move {
+        let kit = Kit::open();
+        rt.deploy(kit.deploy(2_000, 2_000, Route::RoundRobin)).await.unwrap();
+        let (let_go, held) = std::sync::mpsc::sync_channel(1);
+        let held = std::sync::Arc::new(std::sync::Mutex::new(held));
+        const HOLD: Address<()> = Address::new("hold");
+        let blocked = Seen::default();
+        let note = blocked.clone();
+        rt.stub(HOLD, move |()| {
+            let held = held.clone();
+            note.note(());
+            async move {
+                held.lock().unwrap().recv().unwrap();
+                Ok(())
+            }
+        })
+        .await
+        .unwrap();
+        rt.bus().send(HOLD, ()).await.unwrap();
+        eventually(rt.clock(), "the loop is blocked", || blocked.len() == 1).await;
+        // The inbox of a loop holds 1,024 parcels; each of these is one. What comes then is refused, and nothing is lost.
+        let taken = (0..2_000).filter(|number| rt.bus().try_send(NOTE, *number).is_ok()).count();
+        assert_eq!(taken, 1_024);
+        let bus = rt.bus().clone();
+        let waiting = tokio::task::spawn_local(async move { bus.send(NOTE, 5_000).await });
+        let (bus, late) = (rt.bus().clone(), Duration::from_millis(20));
+        assert_eq!(bus.send(NOTE, 6_000).timeout(late).await, Err(SendError::Full(6_000)));
+        assert!(matches!(bus.request(NOTE, 7_000).timeout(late).await, Err(RequestError::Timeout { .. })));
+        let_go.send(()).unwrap();
+        assert_eq!(waiting.await.unwrap(), Ok(()));
+        eventually(rt.clock(), "all are handled", || kit.seen.len() == taken + 1).await;
+        assert_eq!(kit.numbers_of(0).last(), Some(&5_000));
     });
 }
 

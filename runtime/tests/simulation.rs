@@ -265,25 +265,28 @@ struct Sender {
     dice: Dice,
     seq: u64,
     on_loop: bool,
+    /// Where everything goes for the moment.
+    only: Option<usize>,
     begun: Vec<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 impl Sender {
     fn new(world: &Arc<World>, id: u64, bus: &Bus, clock: &Clock, dice: Dice, on_loop: bool) -> Self {
         let (bus, clock, world) = (bus.clone(), clock.clone(), Arc::clone(world));
-        Self { world, id, bus, clock, dice, seq: 0, on_loop, begun: Vec::new() }
+        Self { world, id, bus, clock, dice, seq: 0, on_loop, only: None, begun: Vec::new() }
     }
 
     async fn run(mut self) {
         for _ in 0..10 + self.dice.below(30) {
             // A budget of its own for each, so that the first poll of a request begins it.
             tokio::task::yield_now().await;
-            match self.dice.below(12) {
+            match self.dice.below(14) {
                 0..=2 => self.send().await,
                 3 | 4 => self.try_send(),
                 5..=8 => self.request().await,
                 9 => self.begin_request().await,
                 10 => self.publish(),
+                11 | 12 => self.burst().await,
                 _ => {
                     let pause = self.dice.ms(6);
                     self.clock.sleep(pause).await;
@@ -302,6 +305,20 @@ impl Sender {
         (at, Letter { queued: true, ..letter })
     }
 
+    /// Some messages to one address without a pause, by whatever verb.
+    async fn burst(&mut self) {
+        let at = self.dice.below(self.world.addresses.len() as u64) as usize;
+        self.only = Some(at);
+        for _ in 0..2 + self.dice.below(12) {
+            match self.dice.below(4) {
+                0 | 1 => self.try_send(),
+                2 => self.publish(),
+                _ => self.begin_request().await,
+            }
+        }
+        self.only = None;
+    }
+
     fn next(&mut self) -> (Mail, Letter) {
         let (at, letter) = self.next_at();
         (self.mail(at), letter)
@@ -314,7 +331,7 @@ impl Sender {
     fn next_at(&mut self) -> (usize, Letter) {
         self.seq += 1;
         let count = self.world.addresses.len();
-        let at = self.dice.below(count as u64) as usize;
+        let at = self.only.unwrap_or_else(|| self.dice.below(count as u64) as usize);
         let act = Act::roll(&mut self.dice, count, 2);
         (at, self.world.letter(self.id, self.seq, act))
     }

@@ -104,7 +104,6 @@ pub(crate) struct Consumer<M, R, F, S> {
     start: S,
     queue: RefCell<VecDeque<Envelope<M>>>,
     scheduled: Cell<bool>,
-    running: Cell<bool>,
     in_flight: Cell<usize>,
     slots: RefCell<Vec<Slot<F>>>,
     free: RefCell<Vec<u32>>,
@@ -145,7 +144,6 @@ where
             start,
             queue: RefCell::default(),
             scheduled: Cell::new(false),
-            running: Cell::new(false),
             in_flight: Cell::new(0),
             slots: RefCell::default(),
             free: RefCell::default(),
@@ -291,8 +289,8 @@ where
     S: Fn(M, Headers) -> F + 'static,
 {
     fn call(&self, core: &Rc<LoopCore>, message: M, headers: Headers) -> Called<M, R> {
-        let overtakes_nobody = self.queue.borrow().is_empty() && !self.running.get();
-        if !overtakes_nobody
+        // What is in the queue was there first. What is being delivered has begun: it is taken out one at a time.
+        if !self.queue.borrow().is_empty()
             || self.in_flight.get() >= self.bounds.in_flight
             || core.depth() >= DEPTH_MAX
             || !self.open.get()
@@ -335,14 +333,13 @@ where
 {
     fn run(&self, core: &Rc<LoopCore>, budget: usize) {
         self.scheduled.set(false);
-        self.running.set(true);
         let mut returned = 0;
         let mut room = false;
         for _ in 0..budget {
             if self.in_flight.get() >= self.bounds.in_flight || !has_budget_remaining() {
                 break;
             }
-            // One at a time: "empty" must include what is being delivered at this moment.
+            // One at a time: an empty queue must mean that nobody can be overtaken.
             let Some(envelope) = self.queue.borrow_mut().pop_front() else { break };
             if envelope.holds_credit {
                 returned += 1;
@@ -355,7 +352,6 @@ where
                 Err(slot) => self.reply_to(slot, reply_to),
             }
         }
-        self.running.set(false);
         if room {
             self.credit.waiters.wake();
         }
