@@ -51,6 +51,41 @@ async fn a_program_set_by_redis_cli_is_found() {
 }
 
 #[tokio::test]
+async fn a_program_that_was_unknown_is_found_when_its_absence_is_forgotten() {
+    let _turn = beside_others().await;
+    let redis = RedisServer::start().unwrap();
+    let service = with_redis(Adtrack::builder(), &redis).env("ADTRACK_CACHE_ABSENT_TTL_MS", "700").start().unwrap();
+    assert_eq!(event(&service, "late").await.status, StatusCode::NOT_FOUND);
+    redis.cli(&hset("late", "here now")).unwrap();
+    let begun = Instant::now();
+    until_named(&service, "late", "here now").await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_redis_that_asks_for_a_password_gets_it_and_nobody_else_does() {
+    let _turn = beside_others().await;
+    let redis = RedisServer::start().unwrap();
+    redis.cli(&hset("7", "guarded")).unwrap();
+    redis.cli(&["CONFIG", "SET", "requirepass", "tell-nobody-42"]).unwrap();
+    let service =
+        with_redis(Adtrack::builder(), &redis).env("ADTRACK_REDIS_PASSWORD", "tell-nobody-42").start().unwrap();
+    until_subscribed(&service).await;
+    assert_eq!(name_in(&event(&service, "7").await), "guarded");
+    let deps = service.admin_get("/health/deps").await.unwrap().text();
+    let metrics = service.admin_get("/metrics").await.unwrap().text();
+    assert!(![service.log(), deps, metrics].iter().any(|text| text.contains("tell-nobody-42")), "a secret is shown");
+
+    let wrong = with_redis(Adtrack::builder(), &redis).env("ADTRACK_REDIS_PASSWORD", "not-it").start().unwrap();
+    crate::support::assert_unavailable(&event(&wrong, "7").await);
+    until("/health/deps to say why", DEADLINE, async || {
+        let store = crate::support::dependency(&wrong, 0).await;
+        (store["up"] == false && !store["detail"].as_str()?.is_empty()).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_hash_as_the_replaced_system_writes_it_is_found() {
     let _turn = beside_others().await;
     let (redis, service) = start().await;

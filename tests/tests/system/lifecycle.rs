@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use adtrack_tests::adtrack::{Adtrack, Builder};
 use adtrack_tests::client::Client;
+use adtrack_tests::kinesis_server::Faults;
 use http::StatusCode;
 
 use crate::support::{
@@ -70,6 +71,23 @@ async fn a_service_told_to_end_while_the_stream_is_down_keeps_everything_for_the
     kinesis.restart().unwrap();
     service.restart().unwrap();
     until_delivered(&kinesis, &accepted, DEADLINE).await;
+}
+
+#[tokio::test]
+async fn a_service_told_to_end_while_the_stream_hangs_ends_in_time_and_loses_nothing() {
+    let _turn = alone().await;
+    let kinesis = kinesis();
+    kinesis.set_faults(Faults::default().refuse_next(1, 500, "InternalFailure").hang_next(u32::MAX, 60_000));
+    let mut service = with_stream(Adtrack::builder(), &kinesis.endpoint()).start().unwrap();
+    let (accepted, took) = terminate_under_load(&mut service).await;
+    kinesis.set_faults(Faults::default());
+    service.restart().unwrap();
+    let delivered = until_delivered(&kinesis, &accepted, DEADLINE).await;
+    println!(
+        "SIGTERM under load, stream hanging: {} answered, exit 0 after {took:.1?}, 0 missing after the restart, {} twice",
+        accepted.len(),
+        delivered.duplicates
+    );
 }
 
 #[tokio::test]

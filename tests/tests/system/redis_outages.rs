@@ -5,8 +5,10 @@
 use std::time::{Duration, Instant};
 
 use adtrack_tests::adtrack::{Adtrack, Builder};
+use adtrack_tests::client::Client;
 use adtrack_tests::services::RedisServer;
 use http::StatusCode;
+use tokio::task::JoinSet;
 
 use crate::support::{
     ANSWER, DEADLINE, KNOWN, RECOVERY, assert_unavailable, dependency, event, hset, metric, name_in, program,
@@ -16,6 +18,8 @@ use crate::support::{
 const OUTAGE: Duration = Duration::from_secs(30);
 /// Between two looks during an outage.
 const PROBE: Duration = Duration::from_millis(100);
+/// Different programs nobody knows, asked for at once.
+const BURST: usize = 300;
 /// So short that everything known is past its time during an outage.
 const TTL_MS: &str = "2000";
 
@@ -40,6 +44,21 @@ async fn known_and_unknown_during(service: &Adtrack, outage: Duration) -> (u32, 
         tokio::time::sleep(PROBE).await;
     }
     (asked, slowest)
+}
+
+/// Asks for many unknown programs at once; gives the slowest answer.
+async fn burst_of_unknown(service: &Adtrack) -> Duration {
+    let mut asking = JoinSet::new();
+    for number in 0..BURST {
+        let mut client = Client::connect(service.public()).await.unwrap();
+        asking.spawn(async move {
+            let begun = Instant::now();
+            let answer = client.get(&format!("/event/burst-{number}")).await.unwrap();
+            assert_unavailable(&answer);
+            begun.elapsed()
+        });
+    }
+    asking.join_all().await.into_iter().max().unwrap_or_default()
 }
 
 async fn until_known(service: &Adtrack, id: &str) -> Duration {
@@ -149,6 +168,10 @@ async fn a_redis_that_stands_still_keeps_nobody_waiting_for_more_than_a_second()
     let service = short_lived(&redis).start().unwrap();
     assert_eq!(name_in(&event(&service, KNOWN).await), "program2");
     redis.pause().unwrap();
+    // Before anybody has noticed.
+    let burst = burst_of_unknown(&service).await;
+    println!("Redis stopped: {BURST} unknown at once, slowest answer {burst:.1?}");
+    assert!(burst < ANSWER, "{burst:?}");
     let (asked, slowest) = known_and_unknown_during(&service, Duration::from_secs(8)).await;
     println!("Redis stopped: {asked} known and {asked} unknown asked, slowest answer {slowest:.1?}");
     assert!(!store_is_up(&service).await);
