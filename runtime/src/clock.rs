@@ -25,8 +25,10 @@ pub struct Clock {
 pub struct Elapsed;
 
 impl Clock {
+    /// The system's time, without a runtime: for a command that has an executor and no event loops. Verticles take theirs
+    /// from the context.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
-    pub(crate) fn real() -> Self {
+    pub fn system() -> Self {
         Self { started: Instant::now(), wall_at_start: None }
     }
 

@@ -145,7 +145,7 @@ impl RuntimeBuilder {
     /// [`BuildError`] when a value is out of its range, two loops share a name, or the system refuses a thread.
     pub fn build(self) -> Result<Runtime, BuildError> {
         self.check()?;
-        let (shared, inboxes) = self.shared(Clock::real());
+        let (shared, inboxes) = self.shared(Clock::system());
         let mut threads = Vec::with_capacity(inboxes.len());
         for (event_loop, inbox) in shared.loops.iter().zip(inboxes) {
             match start_loop(&shared, event_loop, inbox) {

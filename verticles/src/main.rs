@@ -10,7 +10,6 @@ use adtrack::cli::{events, health, logging, programs};
 use adtrack_config::{Config, ProcessEnv};
 use anyhow::Context as _;
 use clap::Parser as _;
-use vertebra::Runtime;
 
 /// Settings that cannot be used: EX_CONFIG of sysexits.h.
 const EXIT_CONFIG: u8 = 78;
@@ -39,8 +38,7 @@ fn run(command: Command, config: &Config) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Health => {
-            let rt = Runtime::builder().event_loops(1).build()?;
-            rt.block_on(health::health(config, rt.clock())).context("not ready")?;
+            health::health(config).context("not ready")?;
             Ok(ExitCode::SUCCESS)
         }
         Command::CheckConfig => {

@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use tokio::net::TcpStream;
+use vertebra::Clock;
 
 /// The service has this long for one answer: a put of many programs waits for its disk.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -121,12 +122,8 @@ impl AdminClient {
         Program::from_json(json).map_err(|source| AdminError::NotAProgram { address: self.address, source })
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a command runs without the runtime, so there is no clock but tokio's"
-    )]
     async fn ask(&self, method: Method, path: &str, body: String) -> Result<(StatusCode, Bytes), AdminError> {
-        let answered = tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(method, path, body)).await;
+        let answered = Clock::system().timeout(ANSWER_TIMEOUT, self.exchange(method, path, body)).await;
         let answer =
             answered.unwrap_or_else(|_| Err(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()).into()));
         match answer {

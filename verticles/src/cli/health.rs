@@ -8,6 +8,7 @@ use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use vertebra::Clock;
 
 use crate::addresses::{Addresses, reachable};
 
@@ -33,6 +34,9 @@ pub enum HealthError {
         /// What it said.
         status: http::StatusCode,
     },
+    /// There is no executor to ask with.
+    #[error("the command cannot be run")]
+    Executor(#[source] std::io::Error),
     /// It did not answer in time.
     #[error("{address} did not answer within {ANSWER_WITHIN:?}")]
     Silent {
@@ -45,9 +49,11 @@ pub enum HealthError {
 ///
 /// # Errors
 /// [`HealthError`] when it is not ready.
-pub async fn health(config: &Config, clock: &vertebra::Clock) -> Result<(), HealthError> {
+pub fn health(config: &Config) -> Result<(), HealthError> {
     let address = public_address(config);
-    let asked = clock.timeout(ANSWER_WITHIN, ask(address)).await.map_err(|_| HealthError::Silent { address })?;
+    let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(HealthError::Executor)?;
+    let asked = executor.block_on(async { Clock::system().timeout(ANSWER_WITHIN, ask(address)).await });
+    let asked = asked.map_err(|_| HealthError::Silent { address })?;
     match asked.map_err(|source| HealthError::Unreachable { address, source })? {
         http::StatusCode::OK => Ok(()),
         status => Err(HealthError::NotReady { address, status }),
