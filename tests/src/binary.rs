@@ -1,9 +1,10 @@
 //! The program under test, built the way this test was.
 
-use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::SystemTime;
+use std::{env, fs, io};
 
 use crate::repository;
 
@@ -21,7 +22,13 @@ pub enum BuildError {
 /// How many of cargo's last lines an error quotes.
 const QUOTED_LINES: usize = 40;
 
-/// The `adtrack` binary of the running test's profile, built when it is not fresh; at most one build in a process.
+/// What the binary is made of.
+const SOURCES: [&str; 6] = ["Cargo.toml", "Cargo.lock", "runtime/src", "proto/src", "config", "verticles"];
+
+/// The `adtrack` binary of the running test's profile, built when a source is newer; at most one build in a process.
+///
+/// `cargo test --workspace` has built it before any test runs; then this only looks at times. Cargo itself is not asked,
+/// because inside a test it takes some of what it has compiled for stale, and a build costs minutes.
 ///
 /// # Errors
 /// [`BuildError`], the same for every caller in the process.
@@ -31,6 +38,10 @@ pub fn adtrack_binary() -> Result<PathBuf, BuildError> {
 }
 
 fn build() -> Result<PathBuf, BuildError> {
+    let binary = repository::profile_dir().join("adtrack");
+    if is_fresh(&binary, &SOURCES.map(|source| repository::root().join(source))) {
+        return Ok(binary);
+    }
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .current_dir(repository::root())
@@ -42,7 +53,26 @@ fn build() -> Result<PathBuf, BuildError> {
     if !output.status.success() {
         return Err(BuildError::Failed(last_lines(&String::from_utf8_lossy(&output.stderr))));
     }
-    Ok(repository::profile_dir().join("adtrack"))
+    Ok(binary)
+}
+
+/// Whether the binary is there and nothing it is made of has changed since. What cannot be read counts as changed.
+fn is_fresh(binary: &Path, sources: &[PathBuf]) -> bool {
+    let built = fs::metadata(binary).and_then(|binary| binary.modified());
+    built.is_ok_and(|built| sources.iter().all(|source| newest(source).is_ok_and(|changed| changed <= built)))
+}
+
+/// When the newest file of a folder, or this one file, was changed.
+fn newest(path: &Path) -> io::Result<SystemTime> {
+    let about = fs::metadata(path)?;
+    if !about.is_dir() {
+        return about.modified();
+    }
+    let mut last = SystemTime::UNIX_EPOCH;
+    for entry in fs::read_dir(path)? {
+        last = last.max(newest(&entry?.path())?);
+    }
+    Ok(last)
 }
 
 /// The whole workspace with its tests, and not the one binary: cargo chooses the features of dependencies by what is asked for, and
@@ -64,6 +94,23 @@ mod tests {
     #[test]
     fn the_binary_is_built_in_the_profile_of_the_test() {
         assert_eq!(arguments("release")[4..], ["--profile", "release"]);
+    }
+
+    #[test]
+    fn a_binary_is_stale_when_a_source_in_any_folder_is_newer_or_it_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (binary, source) = (dir.path().join("binary"), dir.path().join("src/deep/a.rs"));
+        fs::create_dir_all(source.parent().unwrap()).unwrap();
+        fs::write(&source, "").unwrap();
+        let sources = [dir.path().join("src")];
+        assert!(!is_fresh(&binary, &sources));
+        fs::write(&binary, "").unwrap();
+        let built = fs::metadata(&binary).unwrap().modified().unwrap();
+        let touch = |time| fs::File::open(&source).unwrap().set_modified(time).unwrap();
+        touch(built);
+        assert!(is_fresh(&binary, &sources));
+        touch(built + std::time::Duration::from_secs(1));
+        assert!(!is_fresh(&binary, &sources));
     }
 
     #[test]
