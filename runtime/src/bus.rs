@@ -13,6 +13,7 @@ pub(crate) mod replies;
 pub(crate) mod request;
 pub(crate) mod route;
 pub(crate) mod send;
+mod slots;
 mod timer;
 pub(crate) mod waiters;
 

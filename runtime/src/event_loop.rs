@@ -5,6 +5,8 @@
 
 pub(crate) mod driver;
 pub(crate) mod shared;
+pub(crate) mod thread;
+mod ticks;
 
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
@@ -29,24 +31,21 @@ use crate::panic::contain;
 use crate::runtime::Shared;
 
 use shared::{Inbox, LoopShared};
+use ticks::Ticks;
 
 /// Routes a loop keeps before it looks for dead ones among them.
 const ROUTES_CHECK_MIN: usize = 1_024;
-/// Uses of one reading of the clock, in a loop that never sleeps.
-const TICK_USES: u32 = 32;
 /// Threads of a loop for blocking work; further work waits for one of them.
 pub(crate) const BLOCKING_THREADS: usize = 64;
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<LoopCore>>> = const { RefCell::new(None) };
-    /// Set when the thread has slept: the time it knows is old.
-    static SLEPT: Cell<bool> = const { Cell::new(true) };
 }
 
 /// Tokio's park hook of every loop's executor: what the loop has done until now must not be mistaken for sleep.
 pub(crate) fn before_sleep() {
     with_current(|core| {
-        if core.deadlines_made.get() {
+        if core.ticks.is_deadline_made() {
             core.read_clock();
         }
     });
@@ -54,7 +53,7 @@ pub(crate) fn before_sleep() {
 
 /// Tokio's unpark hook of every loop's executor.
 pub(crate) fn note_sleep() {
-    SLEPT.set(true);
+    with_current(|core| core.ticks.note_sleep());
 }
 
 /// Runs the closure with the loop of this thread, if it is one.
@@ -98,11 +97,7 @@ pub(crate) struct LoopCore {
     driver: RefCell<Option<Waker>>,
     driver_woken: Cell<bool>,
     depth: Cell<usize>,
-    tick: Cell<u64>,
-    tick_uses: Cell<u32>,
-    /// Which reading of the clock `tick` is, and whether a deadline was made from it.
-    reading: Cell<u64>,
-    deadlines_made: Cell<bool>,
+    ticks: Ticks,
     /// The earliest deadline of a waiting request, `u64::MAX` when there is none.
     deadline: Cell<u64>,
     /// When so many routes are known, those that lead nowhere any more are looked for.
@@ -128,10 +123,7 @@ impl LoopCore {
             driver: RefCell::default(),
             driver_woken: Cell::new(false),
             depth: Cell::new(0),
-            tick: Cell::new(0),
-            tick_uses: Cell::new(0),
-            reading: Cell::new(1),
-            deadlines_made: Cell::new(false),
+            ticks: Ticks::default(),
             deadline: Cell::new(u64::MAX),
             routes_checked_at: Cell::new(ROUTES_CHECK_MIN),
         })
@@ -355,7 +347,7 @@ impl LoopCore {
 
     /// Ends the requests that are overdue.
     fn sweep(&self) {
-        let now = self.tick.get();
+        let now = self.ticks.last();
         if self.deadline.get() > now {
             return;
         }
@@ -367,39 +359,26 @@ impl LoopCore {
 
     // ---- time
 
-    /// About now - not earlier, and hardly later -, and which reading that is: reading the clock costs more than a
-    /// request, so one reading serves for some uses between two sleeps. Deadlines made from it are put off when it turns
-    /// out to have been older than it may be.
+    /// The instant from which a request of now counts its time, and which reading of the clock that is.
     pub(crate) fn tick_for_deadline(&self) -> (u64, u64) {
-        let uses = self.tick_uses.get();
-        if SLEPT.get() || uses >= TICK_USES {
+        if self.ticks.is_stale() {
             self.read_clock();
-        } else {
-            self.tick_uses.set(uses + 1);
         }
-        self.deadlines_made.set(true);
-        (self.tick.get().saturating_add(self.shared.clock.tick_error_ns()), self.reading.get())
-    }
-
-    /// The last reading.
-    fn last_tick(&self) -> u64 {
-        self.tick.get()
+        let (tick, reading) = self.ticks.for_deadline();
+        (tick.saturating_add(self.shared.clock.tick_error_ns()), reading)
     }
 
     fn read_clock(&self) {
-        let tick = self.shared.clock.ticks();
-        let passed = tick.saturating_sub(self.tick.get());
-        if self.deadlines_made.replace(false) && passed > self.shared.clock.tick_error_ns() {
+        let read = self.ticks.read(self.shared.clock.ticks());
+        if let Some((reading, passed)) = read
+            && passed > self.shared.clock.tick_error_ns()
+        {
             // Something kept the loop: requests made since the last reading were made later than it says, by as much as
             // has passed. A late time-out is the loop's own lateness; an early one would be wrong.
             for table in self.reply_tables() {
-                table.put_off(self.reading.get(), passed);
+                table.put_off(reading, passed);
             }
         }
-        self.reading.set(self.reading.get() + 1);
-        self.tick.set(tick);
-        self.tick_uses.set(0);
-        SLEPT.set(false);
     }
 
     // ---- handlers in place

@@ -13,6 +13,7 @@
 //! How each thing behaves - order, delivery, time-outs, overload, panics, stopping - is in [`semantics`].
 
 mod address;
+mod builder;
 mod bus;
 mod clock;
 mod context;
@@ -34,6 +35,7 @@ pub mod semantics {}
 pub mod testing;
 
 pub use address::Address;
+pub use builder::RuntimeBuilder;
 pub use bus::Bus;
 pub use bus::publish::Published;
 pub use bus::request::Request;
@@ -49,7 +51,7 @@ pub use error::{
 pub use life::{Registered, Task};
 pub use message::{Headers, Message};
 pub use report::Report;
-pub use runtime::{Runtime, RuntimeBuilder};
+pub use runtime::Runtime;
 #[doc(hidden)]
 pub use verticle::Never;
 pub use verticle::{Handler, Verticle};

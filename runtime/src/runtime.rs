@@ -2,25 +2,24 @@
 
 use std::fmt;
 use std::future::Future;
-use std::io;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use crate::builder::RuntimeBuilder;
 use crate::bus::Bus;
 use crate::bus::registry::Registry;
 use crate::clock::{Clock, Sleep};
 use crate::deploy::Deploy;
 use crate::deployment::{Birth, Deployment, DeploymentId, Stopped, Undeployed, begin_instance, stop_instance};
 use crate::error::{BuildError, DeployError, UndeployError};
-use crate::event_loop::driver::Driver;
 use crate::event_loop::shared::{Inbox, LoopShared};
-use crate::event_loop::{BLOCKING_THREADS, LoopCore, OnLoop, before_sleep, current_of, note_sleep};
+use crate::event_loop::thread::{LoopThread, executor};
+use crate::event_loop::{LoopCore, current_of};
 use crate::report::Report;
 use crate::verticle::Verticle;
 
@@ -56,6 +55,21 @@ struct Deployed {
 }
 
 impl Shared {
+    pub(crate) fn new(options: Options, clock: Clock, loops: Vec<Arc<LoopShared>>, event_loops: usize) -> Self {
+        Self {
+            options,
+            clock,
+            registry: Registry::default(),
+            loops,
+            event_loops,
+            turn: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            last_deployment: AtomicU64::new(0),
+            deployments: Mutex::default(),
+            timekeeper: Mutex::default(),
+        }
+    }
+
     pub(crate) fn event_loop(&self, id: usize) -> &Arc<LoopShared> {
         &self.loops[id]
     }
@@ -90,7 +104,7 @@ impl Shared {
         Some(self.clock.at(tick))
     }
 
-    fn set_timekeeper(&self, handle: Option<Handle>) {
+    pub(crate) fn set_timekeeper(&self, handle: Option<Handle>) {
         let before = std::mem::replace(&mut *self.timekeeper.lock().unwrap_or_else(PoisonError::into_inner), handle);
         drop(before);
     }
@@ -100,127 +114,8 @@ impl Shared {
     }
 }
 
-/// How a runtime is built; see [`Runtime::builder`].
-#[derive(Debug, Clone)]
-#[must_use = "nothing runs until `build` is called"]
-pub struct RuntimeBuilder {
-    event_loops: usize,
-    named: Vec<String>,
-    request_timeout: Duration,
-    mailbox: usize,
-}
-
 /// Most instances of a deployment.
 const INSTANCES_MAX: usize = 1_048_576;
-
-impl RuntimeBuilder {
-    /// How many event loops, 1 to 1,024. Default: one per core.
-    pub fn event_loops(mut self, count: usize) -> Self {
-        self.event_loops = count;
-        self
-    }
-
-    /// One more loop, for what must not sit between two requests. Only deployments that ask for it by name run there.
-    /// The name is not empty and has no NUL in it; `loop-0` and so on are taken.
-    pub fn named_loop(mut self, name: impl Into<String>) -> Self {
-        self.named.push(name.into());
-        self
-    }
-
-    /// How long requests wait for their reply unless they say otherwise, and sends for room; at least 1 ms. Default 30 s.
-    pub fn request_timeout(mut self, timeout: Duration) -> Self {
-        self.request_timeout = timeout;
-        self
-    }
-
-    /// How many messages a consumer's mailbox holds unless it says otherwise, 1 to 1,048,576. Default 1,024.
-    pub fn mailbox(mut self, messages: usize) -> Self {
-        self.mailbox = messages;
-        self
-    }
-
-    /// Starts the loops.
-    ///
-    /// # Errors
-    /// [`BuildError`] when a value is out of its range, two loops share a name, or the system refuses a thread.
-    pub fn build(self) -> Result<Runtime, BuildError> {
-        self.check()?;
-        let (shared, inboxes) = self.shared(Clock::system());
-        let mut threads = Vec::with_capacity(inboxes.len());
-        for (event_loop, inbox) in shared.loops.iter().zip(inboxes) {
-            match start_loop(&shared, event_loop, inbox) {
-                Ok(thread) => threads.push(thread),
-                Err(source) => {
-                    stop_loops(&shared);
-                    return Err(BuildError::Io { event_loop: event_loop.name.clone(), source });
-                }
-            }
-        }
-        let bus = Bus { shared: Arc::clone(&shared) };
-        Ok(Runtime { bus, inner: Arc::new(Inner { shared, threads: Mutex::new(threads), ending: Default::default() }) })
-    }
-
-    /// A runtime whose one loop is the calling thread, for the test kit.
-    #[cfg(feature = "testing")]
-    pub(crate) fn build_here(mut self, clock: Clock) -> (Runtime, Rc<LoopCore>, Driver) {
-        self.event_loops = 1;
-        let (shared, mut inboxes) = self.shared(clock);
-        let core = LoopCore::new(Arc::clone(&shared.loops[0]), &shared);
-        let driver = Driver::new(Rc::clone(&core), inboxes.remove(0));
-        let bus = Bus { shared: Arc::clone(&shared) };
-        let inner = Inner { shared, threads: Mutex::default(), ending: Default::default() };
-        (Runtime { bus, inner: Arc::new(inner) }, core, driver)
-    }
-
-    fn check(&self) -> Result<(), BuildError> {
-        let out_of_range = |key, value: String, allowed| Err(BuildError::OutOfRange { key, value, allowed });
-        if !(1..=1_024).contains(&self.event_loops) {
-            return out_of_range("event_loops", self.event_loops.to_string(), "1 to 1024");
-        }
-        if !(1..=1_048_576).contains(&self.mailbox) {
-            return out_of_range("mailbox", self.mailbox.to_string(), "1 to 1048576 messages");
-        }
-        if self.request_timeout < Duration::from_millis(1) {
-            return out_of_range("request_timeout", format!("{:?}", self.request_timeout), "at least 1 ms");
-        }
-        for (at, name) in self.named.iter().enumerate() {
-            // A thread carries the name, and the system ends it at a NUL.
-            if name.is_empty() || name.contains('\0') {
-                return out_of_range(
-                    "named_loop",
-                    format!("{name:?}"),
-                    "a name that is not empty and has no NUL in it",
-                );
-            }
-            if self.named[..at].contains(name) || (0..self.event_loops).any(|id| *name == numbered(id)) {
-                return out_of_range("named_loop", format!("{name:?}"), "a name that no other loop has");
-            }
-        }
-        Ok(())
-    }
-
-    fn shared(&self, clock: Clock) -> (Arc<Shared>, Vec<Inbox>) {
-        let names = (0..self.event_loops).map(numbered).chain(self.named.iter().cloned());
-        let (loops, inboxes): (Vec<_>, Vec<_>) = names.enumerate().map(|(id, name)| LoopShared::new(id, name)).unzip();
-        let shared = Shared {
-            options: Options { request_timeout: self.request_timeout, mailbox: self.mailbox },
-            clock,
-            registry: Registry::default(),
-            loops: loops.into_iter().map(Arc::new).collect(),
-            event_loops: self.event_loops,
-            turn: AtomicUsize::new(0),
-            closed: AtomicBool::new(false),
-            last_deployment: AtomicU64::new(0),
-            deployments: Mutex::default(),
-            timekeeper: Mutex::default(),
-        };
-        (Arc::new(shared), inboxes)
-    }
-}
-
-fn numbered(id: usize) -> String {
-    format!("loop-{id}")
-}
 
 /// Event loops, an event bus between them, and what is deployed on them.
 ///
@@ -239,13 +134,6 @@ struct Inner {
     ending: tokio::sync::Mutex<()>,
 }
 
-/// A loop's thread. `ended` resolves - by being dropped - when the loop has ended.
-struct LoopThread {
-    id: usize,
-    ended: oneshot::Receiver<()>,
-    handle: JoinHandle<()>,
-}
-
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Runtime").field("loops", &self.inner.shared.loops).finish_non_exhaustive()
@@ -255,8 +143,27 @@ impl fmt::Debug for Runtime {
 impl Runtime {
     /// A runtime with one event loop per core, unless the builder is told otherwise.
     pub fn builder() -> RuntimeBuilder {
-        let event_loops = std::thread::available_parallelism().map_or(1, usize::from);
-        RuntimeBuilder { event_loops, named: Vec::new(), request_timeout: Duration::from_secs(30), mailbox: 1_024 }
+        RuntimeBuilder::new()
+    }
+
+    /// Starts the loops.
+    pub(crate) fn start(shared: Arc<Shared>, inboxes: Vec<Inbox>) -> Result<Self, BuildError> {
+        let mut threads = Vec::with_capacity(inboxes.len());
+        for (event_loop, inbox) in shared.loops.iter().zip(inboxes) {
+            match LoopThread::start(&shared, event_loop, inbox) {
+                Ok(thread) => threads.push(thread),
+                Err(source) => {
+                    stop_loops(&shared);
+                    return Err(BuildError::Io { event_loop: event_loop.name.clone(), source });
+                }
+            }
+        }
+        Ok(Self::of(shared, threads))
+    }
+
+    pub(crate) fn of(shared: Arc<Shared>, threads: Vec<LoopThread>) -> Self {
+        let bus = Bus { shared: Arc::clone(&shared) };
+        Self { bus, inner: Arc::new(Inner { shared, threads: Mutex::new(threads), ending: Default::default() }) }
     }
 
     /// The event bus.
@@ -496,55 +403,5 @@ fn stop_loops(shared: &Arc<Shared>) {
     shared.close();
     for event_loop in &shared.loops {
         event_loop.stop();
-    }
-}
-
-fn executor() -> io::Result<LocalRuntime> {
-    Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS)
-        .on_thread_park(before_sleep)
-        .on_thread_unpark(note_sleep)
-        .build_local(LocalOptions::default())
-}
-
-fn start_loop(shared: &Arc<Shared>, event_loop: &Arc<LoopShared>, inbox: Inbox) -> io::Result<LoopThread> {
-    let (ending, ended) = oneshot::channel();
-    let (own, shared) = (Arc::clone(event_loop), Arc::clone(shared));
-    let (started, starting) = std::sync::mpsc::sync_channel(1);
-    let id = own.id;
-    let handle = std::thread::Builder::new().name(format!("vertebra-{}", own.name)).spawn(move || {
-        let _ending = ending;
-        match executor() {
-            Ok(executor) => {
-                drop(started.send(Ok(())));
-                run_loop(&executor, own, &shared, inbox);
-            }
-            Err(error) => drop(started.send(Err(error))),
-        }
-    })?;
-    match starting.recv() {
-        Ok(Ok(())) => Ok(LoopThread { id, ended, handle }),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(io::Error::other("its thread ended before it had begun")),
-    }
-}
-
-fn run_loop(executor: &LocalRuntime, own: Arc<LoopShared>, shared: &Arc<Shared>, inbox: Inbox) {
-    let keeps_time = own.id == 0;
-    if keeps_time {
-        shared.set_timekeeper(Some(executor.handle().clone()));
-    }
-    let core = LoopCore::new(own, shared);
-    let _on_loop = OnLoop::enter(&core);
-    // As a task: the executor looks at its root future only after it has been round by the operating system.
-    executor.block_on(async {
-        let driver = tokio::task::spawn_local(Driver::new(core, inbox).run()).await;
-        if let Err(Ok(panic)) = driver.map_err(tokio::task::JoinError::try_into_panic) {
-            std::panic::resume_unwind(panic);
-        }
-    });
-    if keeps_time {
-        shared.set_timekeeper(None);
     }
 }

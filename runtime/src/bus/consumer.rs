@@ -8,22 +8,21 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 
 use tokio::task::coop::has_budget_remaining;
 
 use crate::error::Failure;
 use crate::event_loop::LoopCore;
-use crate::event_loop::shared::SlotWaker;
 use crate::message::{Headers, Message};
 use crate::panic::{contain, panic_text};
 
 use super::credit::Credit;
 use super::outbox::Outbox;
 use super::replies::{Outcome, RemoteReply, ReplyKey};
+use super::slots::{Running, Slots};
 
 /// Which consumer of a loop, and which of those that had its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -104,9 +103,7 @@ pub(crate) struct Consumer<M, R, F, S> {
     start: S,
     queue: RefCell<VecDeque<Envelope<M>>>,
     scheduled: Cell<bool>,
-    in_flight: Cell<usize>,
-    slots: RefCell<Vec<Slot<F>>>,
-    free: RefCell<Vec<u32>>,
+    slots: Slots<F>,
     credit: Arc<Credit>,
     /// By loop: the way of the replies to its requests.
     reply_outboxes: RefCell<Vec<Option<ReplyOutbox<R>>>>,
@@ -115,16 +112,6 @@ pub(crate) struct Consumer<M, R, F, S> {
 }
 
 type ReplyOutbox<R> = Rc<Outbox<RemoteReply<R>>>;
-
-/// A place for one handler. Its box and its waker stay when the handler is gone, so that the next one allocates nothing.
-struct Slot<F> {
-    /// Taken out while it is polled, because the handler may call its own address meanwhile.
-    future: Option<Pin<Box<Option<F>>>>,
-    waker: Waker,
-    flag: Arc<SlotWaker>,
-    reply_to: ReplyTo,
-    occupied: bool,
-}
 
 /// Handlers that call handlers in place grow the stack; beyond this depth the message is queued instead.
 const DEPTH_MAX: usize = 16;
@@ -144,9 +131,7 @@ where
             start,
             queue: RefCell::default(),
             scheduled: Cell::new(false),
-            in_flight: Cell::new(0),
-            slots: RefCell::default(),
-            free: RefCell::default(),
+            slots: Slots::default(),
             credit,
             reply_outboxes: RefCell::default(),
             open: Cell::new(true),
@@ -166,40 +151,24 @@ where
             Ok(future) => future,
             Err(panic) => return Ok(Err(self.panicked(core, panic.as_ref()))),
         };
-        let slot = self.take_slot(core);
-        self.in_flight.set(self.in_flight.get() + 1);
-        let mut place = self.slots.borrow_mut()[slot as usize].future.take().unwrap_or_else(|| Box::pin(None));
-        place.set(Some(future));
-        match self.poll_place(core, slot, &mut place) {
+        let (slot, mut running) = self.slots.take(core, self.key.get(), future);
+        match self.poll(core, &mut running) {
             Poll::Ready(result) => {
-                self.release_slot(slot, place);
+                self.release(slot, running);
                 Ok(result)
             }
             Poll::Pending => {
-                self.slots.borrow_mut()[slot as usize].future = Some(place);
+                self.slots.put_back(slot, running);
                 Err(slot)
             }
         }
     }
 
-    fn poll_place(&self, core: &Rc<LoopCore>, slot: u32, place: &mut Pin<Box<Option<F>>>) -> Poll<Result<R, Failure>> {
-        let (waker, flag) = {
-            let slots = self.slots.borrow();
-            let slot = &slots[slot as usize];
-            (slot.waker.clone(), slot.flag.clone())
-        };
-        flag.about_to_poll();
-        let mut cx = Context::from_waker(&waker);
+    fn poll(&self, core: &LoopCore, running: &mut Running<F>) -> Poll<Result<R, Failure>> {
         let depth = core.enter_handler();
-        let polled = catch_unwind(AssertUnwindSafe(|| match place.as_mut().as_pin_mut() {
-            Some(future) => future.poll(&mut cx),
-            None => Poll::Pending,
-        }));
+        let polled = running.poll();
         core.leave_handler(depth);
-        match polled {
-            Ok(polled) => polled,
-            Err(panic) => Poll::Ready(Err(self.panicked(core, panic.as_ref()))),
-        }
+        polled.unwrap_or_else(|panic| Poll::Ready(Err(self.panicked(core, panic.as_ref()))))
     }
 
     fn panicked(&self, core: &LoopCore, panic: &(dyn Any + Send)) -> Failure {
@@ -209,40 +178,10 @@ where
         Failure::new(Failure::UNSPECIFIED, format!("the handler of {} panicked: {panic}", self.address))
     }
 
-    fn take_slot(&self, core: &LoopCore) -> u32 {
-        if let Some(slot) = self.free.borrow_mut().pop() {
-            let mut slots = self.slots.borrow_mut();
-            slots[slot as usize].occupied = true;
-            slots[slot as usize].reply_to = ReplyTo::Nobody;
-            return slot;
-        }
-        let mut slots = self.slots.borrow_mut();
-        let slot = slots.len() as u32; // bounded by `in_flight`
-        let flag = SlotWaker::new(core.own(), self.key.get(), slot);
-        slots.push(Slot {
-            future: None,
-            waker: Waker::from(flag.clone()),
-            flag,
-            reply_to: ReplyTo::Nobody,
-            occupied: true,
-        });
-        slot
-    }
-
-    fn release_slot(&self, slot: u32, mut place: Pin<Box<Option<F>>>) {
-        // Dropped before the slot is free and outside any borrow: what the handler held may run foreign code. A panic
-        // in there is the handler's.
-        let dropped = catch_unwind(AssertUnwindSafe(|| place.set(None)));
-        if dropped.is_err() {
+    fn release(&self, slot: u32, running: Running<F>) {
+        if !self.slots.release(slot, running) {
             tracing::error!(address = %self.address, "a handler panicked while it was dropped");
         }
-        {
-            let mut slots = self.slots.borrow_mut();
-            slots[slot as usize].occupied = false;
-            slots[slot as usize].future = dropped.is_ok().then_some(place);
-        }
-        self.free.borrow_mut().push(slot);
-        self.in_flight.set(self.in_flight.get() - 1);
     }
 
     fn answer(&self, core: &Rc<LoopCore>, reply_to: ReplyTo, outcome: Outcome<R>) {
@@ -266,7 +205,7 @@ where
         if returned > 0 {
             self.credit.give_back(returned);
         }
-        if !self.queue.borrow().is_empty() && self.in_flight.get() < self.bounds.in_flight {
+        if !self.queue.borrow().is_empty() && self.slots.in_flight() < self.bounds.in_flight {
             self.schedule(core);
         }
         if !self.open.get() && self.is_drained() {
@@ -291,7 +230,7 @@ where
     fn call(&self, core: &Rc<LoopCore>, message: M, headers: Headers) -> Called<M, R> {
         // What is in the queue was there first. What is being delivered has begun: it is taken out one at a time.
         if !self.queue.borrow().is_empty()
-            || self.in_flight.get() >= self.bounds.in_flight
+            || self.slots.in_flight() >= self.bounds.in_flight
             || core.depth() >= DEPTH_MAX
             || !self.open.get()
         {
@@ -307,7 +246,7 @@ where
     }
 
     fn reply_to(&self, slot: u32, reply_to: ReplyTo) {
-        self.slots.borrow_mut()[slot as usize].reply_to = reply_to;
+        self.slots.set_reply_to(slot, reply_to);
     }
 
     fn enqueue(&self, core: &LoopCore, envelope: Envelope<M>) -> Result<(), Envelope<M>> {
@@ -317,7 +256,7 @@ where
             return Err(envelope);
         }
         self.queue.borrow_mut().push_back(envelope);
-        if self.in_flight.get() < self.bounds.in_flight {
+        if self.slots.in_flight() < self.bounds.in_flight {
             self.schedule(core);
         }
         Ok(())
@@ -336,7 +275,7 @@ where
         let mut returned = 0;
         let mut room = false;
         for _ in 0..budget {
-            if self.in_flight.get() >= self.bounds.in_flight || !has_budget_remaining() {
+            if self.slots.in_flight() >= self.bounds.in_flight || !has_budget_remaining() {
                 break;
             }
             // One at a time: an empty queue must mean that nobody can be overtaken.
@@ -359,20 +298,13 @@ where
     }
 
     fn resume(&self, core: &Rc<LoopCore>, slot: u32) {
-        let place = {
-            let mut slots = self.slots.borrow_mut();
-            match slots.get_mut(slot as usize) {
-                Some(slot) if slot.occupied => slot.future.take(),
-                _ => None,
-            }
-        };
         // A waker that outlived its handler, or was called while the handler is being polled: nothing to do.
-        let Some(mut place) = place else { return };
-        match self.poll_place(core, slot, &mut place) {
-            Poll::Pending => self.slots.borrow_mut()[slot as usize].future = Some(place),
+        let Some(mut running) = self.slots.suspended(slot) else { return };
+        match self.poll(core, &mut running) {
+            Poll::Pending => self.slots.put_back(slot, running),
             Poll::Ready(result) => {
-                let reply_to = self.slots.borrow()[slot as usize].reply_to;
-                self.release_slot(slot, place);
+                let reply_to = self.slots.reply_to(slot);
+                self.release(slot, running);
                 self.answer(core, reply_to, Outcome::Replied(result));
                 self.after_work(core, 0);
             }
@@ -385,7 +317,8 @@ where
     }
 
     fn is_drained(&self) -> bool {
-        self.given_up.get() || (self.queue.borrow().is_empty() && self.in_flight.get() == 0 && self.credit.taken() == 0)
+        self.given_up.get()
+            || (self.queue.borrow().is_empty() && self.slots.in_flight() == 0 && self.credit.taken() == 0)
     }
 
     fn credit(&self) -> &Credit {
@@ -401,18 +334,11 @@ where
             self.answer(core, envelope.reply_to, Outcome::Closed);
             contain(|| drop(envelope));
         }
-        let count = self.slots.borrow().len();
-        for slot in 0..count {
-            let (place, reply_to) = {
-                let mut slots = self.slots.borrow_mut();
-                if !slots[slot].occupied {
-                    continue;
-                }
-                (slots[slot].future.take(), slots[slot].reply_to)
-            };
-            if let Some(place) = place {
+        for slot in self.slots.occupied() {
+            if let Some(running) = self.slots.suspended(slot) {
                 given_up += 1;
-                self.release_slot(slot as u32, place);
+                let reply_to = self.slots.reply_to(slot);
+                self.release(slot, running);
                 self.answer(core, reply_to, Outcome::Closed);
             }
         }

@@ -108,7 +108,7 @@ impl Driver {
         self.retry_at = u64::MAX;
         for outbox in core.take_outgoing() {
             if !outbox.flush(core) {
-                self.retry_at = core.last_tick().saturating_add(RETRY_NS);
+                self.retry_at = core.ticks.last().saturating_add(RETRY_NS);
                 core.flush_when_retried(outbox);
             }
         }
@@ -153,5 +153,69 @@ fn run_ready(core: &Rc<LoopCore>) {
         if let Some(consumer) = core.any_consumer(consumer) {
             consumer.run(core, MESSAGES_PER_TURN);
         }
+    }
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::any::Any;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::event_loop::shared::Parcel;
+    use crate::testing::TestRuntime;
+    use crate::{Address, RequestError, SendError};
+
+    const ECHO: Address<u32, u32> = Address::new("echo");
+
+    /// A fault of the runtime itself.
+    struct Fault;
+
+    impl Parcel for Fault {
+        fn open(self: Box<Self>, _: &Rc<LoopCore>) {
+            panic!("a fault");
+        }
+
+        fn into_any(self: Box<Self>) -> Box<dyn Any> {
+            Box::new(())
+        }
+    }
+
+    #[test]
+    fn a_turn_that_fails_does_not_end_its_loop() {
+        TestRuntime::on_loops(1, |rt| async move {
+            rt.stub(ECHO, |number| async move { Ok(number) }).await.unwrap();
+            for number in 0..10 {
+                assert!(rt.bus().shared.event_loop(0).try_post(Box::new(Fault)).is_ok());
+                assert_eq!(rt.bus().request(ECHO, number).await, Ok(number));
+            }
+        });
+    }
+
+    #[test]
+    fn a_loop_that_does_nothing_but_fail_ends_and_everybody_is_told() {
+        TestRuntime::on_loops(1, |rt| async move {
+            let stuck = rt.stub(ECHO, |_| std::future::pending()).await.unwrap();
+            let bus = rt.bus().clone();
+            let asking = tokio::task::spawn_local(async move { bus.request(ECHO, 1).await });
+            rt.clock().sleep(Duration::from_millis(20)).await;
+            let event_loop = rt.bus().shared.event_loop(0);
+            for _ in 0..FAILED_TURNS_MAX {
+                while event_loop.try_post(Box::new(Fault)).is_err() && !event_loop.has_ended() {
+                    tokio::task::yield_now().await;
+                }
+            }
+            while !event_loop.has_ended() {
+                assert!(rt.elapsed() < Duration::from_secs(20));
+                drop(event_loop.try_post(Box::new(Fault)));
+                rt.clock().sleep(Duration::from_millis(1)).await;
+            }
+            assert_eq!(asking.await.unwrap(), Err(RequestError::Closed { address: "echo".into() }));
+            assert_eq!(rt.bus().send(ECHO, 2).await, Err(SendError::NoHandlers(2)));
+            assert!(rt.stub(ECHO, |number| async move { Ok(number) }).await.is_err());
+            stuck.undeploy().await.unwrap();
+        });
     }
 }

@@ -222,7 +222,11 @@ impl SlotWaker {
 
     /// From now on a call counts again.
     pub(crate) fn about_to_poll(&self) {
-        self.called.store(false, Ordering::SeqCst);
+        // A swap and not a store: whoever called before, and is not going to say so again, has done so for something that
+        // the poll must see. In the usual case nobody has, and that costs no locked instruction.
+        if self.called.load(Ordering::Relaxed) {
+            self.called.swap(false, Ordering::AcqRel);
+        }
     }
 }
 
@@ -232,7 +236,7 @@ impl Wake for SlotWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.called.swap(true, Ordering::SeqCst) {
+        if self.called.swap(true, Ordering::AcqRel) {
             return;
         }
         let here = with_current(|core| {

@@ -94,12 +94,12 @@ pub async fn eventually(clock: &Clock, what: &str, mut holds: impl FnMut() -> bo
 
 pub type Shared<T> = Rc<RefCell<T>>;
 
-type Running = Pin<Box<dyn Future<Output = ()>>>;
-
 /// A verticle that runs something when it starts.
 struct Probe {
-    work: Box<dyn Fn(Bus, Clock) -> Running>,
+    work: Box<dyn Fn(Bus, Clock) -> Done>,
 }
+
+type Done = Pin<Box<dyn Future<Output = ()>>>;
 
 impl Verticle for Probe {
     async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
@@ -120,7 +120,7 @@ where
         let (tell, work) = (tell.clone(), work.clone());
         let work = move |bus, clock| {
             let (tell, work) = (tell.clone(), work(bus, clock));
-            Box::pin(async move { tell.send(work.await).unwrap() }) as Running
+            Box::pin(async move { tell.send(work.await).unwrap() }) as Done
         };
         Probe { work: Box::new(work) }
     };
@@ -131,18 +131,20 @@ where
 
 /// Counts how many of its tokens there are: for what must be dropped.
 #[derive(Clone, Default)]
-pub struct Census(Arc<Token>);
+pub struct Census(Arc<Tokens>);
 
-/// What is counted while it lives.
-pub type Token = Arc<()>;
+#[derive(Default)]
+struct Tokens {
+    first: Arc<()>,
+}
 
 impl Census {
-    pub fn token(&self) -> Token {
-        Arc::clone(&self.0)
+    pub fn token(&self) -> Arc<()> {
+        Arc::clone(&self.0.first)
     }
 
     pub fn alive(&self) -> usize {
-        Arc::strong_count(&self.0) - 1
+        Arc::strong_count(&self.0.first) - 1
     }
 }
 
