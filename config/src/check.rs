@@ -54,7 +54,7 @@ fn http(r: &mut Reader<'_>) -> HttpConfig {
         url_bytes_max: r.number("http.url_bytes_max", 64..=65_534),
         connections_max: r.number("http.connections_max", 1..=1_000_000),
         requests_in_flight_max: r.number("http.requests_in_flight_max", 1..=1_000_000),
-        program_id_bytes_max: r.number("http.program_id_bytes_max", 1..=1024),
+        program_id_bytes_max: r.number("http.program_id_bytes_max", 1..=128),
         program_id_chars: program_id_chars(r),
         user_agent_bytes_max: r.number("http.user_agent_bytes_max", 0..=16_384),
         query_parameters_max: r.number("http.query_parameters_max", 0..=1024),

@@ -78,7 +78,7 @@ pub struct HttpConfig {
     pub connections_max: usize,
     /// Requests one event loop works on at a time.
     pub requests_in_flight_max: usize,
-    /// Longest program id in bytes.
+    /// Longest program id in bytes, 128 at most: what a `ProgramId` holds.
     pub program_id_bytes_max: usize,
     /// Characters of a program id.
     pub program_id_chars: CharSet,

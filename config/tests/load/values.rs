@@ -17,7 +17,7 @@ const CASES: &[(&str, &[&str], &[&str])] = &[
     ),
     ("http.header_bytes_max", &["8192", "1048576"], &["8191", "1048577"]),
     ("http.url_bytes_max", &["64", "16384"], &["63", "65535"]),
-    ("http.program_id_bytes_max", &["1", "1024"], &["0", "1025"]),
+    ("http.program_id_bytes_max", &["1", "128"], &["0", "129"]),
     ("http.program_id_chars", &["a", "0-9", "a-z-"], &["", "z-a", "a b", "ü", "\\"]),
     ("http.on_invalid", &["stream", "reject"], &["", "drop", "STREAM"]),
     ("http.client_ip", &["truncated", "full", "none"], &["", "hashed"]),

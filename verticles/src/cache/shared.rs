@@ -5,6 +5,10 @@
 //! knowledge under the id is the one the ticket saw, and no change was counted for it. The second condition is there for
 //! a pushed program that was evicted again before the read came back. Both are looked at under moka's lock of that key.
 //!
+//! Absences have a memory of their own: however many unknown ids are asked for, no program makes room for them. In each
+//! memory the longest unused goes first and what is new always stays, because a program that was pushed and not kept would
+//! be unknown if it is in no store.
+//!
 //! A store that lost its data must not make every program unknown when it comes back, and a program that was only ever
 //! published is in no store at all. So a revalidation that finds nothing leaves a program its time: only a deletion that
 //! was pushed, or the end of that time, makes it unknown.
@@ -18,11 +22,15 @@ use adtrack_config::CacheConfig;
 use adtrack_proto::bus::Change;
 use adtrack_proto::{Program, ProgramId};
 use moka::ops::compute::Op;
+use moka::policy::EvictionPolicy;
 
 use super::known::{Era, Known, Standing, Terms};
 
 /// How long past its time a program is answered while the store cannot be asked.
 pub const STALE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Not shorter than moka counts; what is answered is decided by the runtime's clock.
+const ABSENT_KEPT_MIN: Duration = Duration::from_secs(1);
 
 /// Changes are counted in so many slots: two ids that share one cost a needless read of the store now and then.
 const CHANGE_SLOTS: usize = 1_024;
@@ -36,6 +44,8 @@ pub struct SharedPrograms {
 #[derive(Debug)]
 struct Inner {
     known: moka::sync::Cache<ProgramId, Known>,
+    /// Changed only under the lock of the same id in `known`.
+    absent: moka::sync::Cache<ProgramId, Known>,
     terms: Terms,
     purges: AtomicU64,
     revalidations: AtomicU64,
@@ -76,12 +86,20 @@ impl SharedPrograms {
         let known = moka::sync::Cache::builder()
             .name("programs")
             .max_capacity(config.programs_max as u64)
+            .eviction_policy(EvictionPolicy::lru())
             // Freshness is ours, on the runtime's clock; this only frees what nobody will be answered with any more.
             .time_to_live(terms.stale_max)
+            .build();
+        let absent = moka::sync::Cache::builder()
+            .name("absences")
+            .max_capacity(config.programs_max as u64)
+            .eviction_policy(EvictionPolicy::lru())
+            .time_to_live(terms.absent_ttl.max(ABSENT_KEPT_MIN))
             .build();
         let changes = std::iter::repeat_with(AtomicU64::default).take(CHANGE_SLOTS).collect();
         let inner = Inner {
             known,
+            absent,
             terms,
             purges: AtomicU64::default(),
             revalidations: AtomicU64::default(),
@@ -94,7 +112,7 @@ impl SharedPrograms {
 
     /// What is known of a program, and what that is worth now.
     pub(super) fn get(&self, id: &ProgramId, now: Duration) -> Standing {
-        let known = self.inner.known.get(id);
+        let known = self.find(id);
         known.map_or(Standing::Gone, |known| known.standing(now, self.era(), &self.inner.terms))
     }
 
@@ -103,7 +121,7 @@ impl SharedPrograms {
         let inner = &self.inner;
         // In this order: what happens between the two lines makes the ticket void, never falsely good.
         let (era, changes) = (self.era(), self.changes_of(id).load(Ordering::SeqCst));
-        let seen = inner.known.get(id);
+        let seen = self.find(id);
         let stale = seen.as_ref().and_then(|known| match known.standing(now, era, &inner.terms) {
             Standing::Stale(program) | Standing::Fresh(Some(program)) => Some(program),
             Standing::Fresh(None) | Standing::Gone => None,
@@ -122,7 +140,7 @@ impl SharedPrograms {
         let inner = &self.inner;
         let mut settled = Settled::Overtaken;
         let compute = inner.known.entry_by_ref(id).and_compute_with(|entry| {
-            let found = entry.map(moka::Entry::into_value);
+            let found = entry.map(moka::Entry::into_value).or_else(|| inner.absent.get(id));
             let changed = self.changes_of(id).load(Ordering::SeqCst) != ticket.changes;
             if changed || found.as_ref().map(|known| known.stamp) != ticket.seen {
                 let standing = found.map(|known| known.standing(now, self.era(), &inner.terms));
@@ -141,10 +159,7 @@ impl SharedPrograms {
                 return Op::Put(Known { era, stamp, ..known });
             }
             settled = Settled::Kept;
-            if answer.is_none() && inner.terms.absent_ttl.is_zero() {
-                return Op::Remove;
-            }
-            Op::Put(Known { answer, since: ticket.since, era, stamp })
+            self.know(id, Known { answer, since: ticket.since, era, stamp })
         });
         drop(compute);
         settled
@@ -158,12 +173,28 @@ impl SharedPrograms {
         };
         let compute = self.inner.known.entry_by_ref(&id).and_compute_with(|_| {
             self.changes_of(&id).fetch_add(1, Ordering::SeqCst);
-            if answer.is_none() && self.inner.terms.absent_ttl.is_zero() {
-                return Op::Remove;
-            }
-            Op::Put(Known { answer, since: now, era: self.era(), stamp: self.stamp() })
+            self.know(&id, Known { answer, since: now, era: self.era(), stamp: self.stamp() })
         });
         drop(compute);
+    }
+
+    fn find(&self, id: &ProgramId) -> Option<Known> {
+        self.inner.known.get(id).or_else(|| self.inner.absent.get(id))
+    }
+
+    /// Puts knowledge into the memory it belongs to, and says what that means for the other. Under the lock of the id.
+    fn know(&self, id: &ProgramId, knowledge: Known) -> Op<Known> {
+        let inner = &self.inner;
+        if knowledge.answer.is_some() {
+            inner.absent.invalidate(id);
+            return Op::Put(knowledge);
+        }
+        if inner.terms.absent_ttl.is_zero() {
+            inner.absent.invalidate(id);
+        } else {
+            inner.absent.insert(id.clone(), knowledge);
+        }
+        Op::Remove
     }
 
     /// Nothing known is trusted any more without asking.
@@ -176,6 +207,7 @@ impl SharedPrograms {
         self.inner.purges.fetch_add(1, Ordering::SeqCst);
         // The era alone has done it; this frees the memory.
         self.inner.known.invalidate_all();
+        self.inner.absent.invalidate_all();
     }
 
     /// How many programs can be answered from memory. Takes some milliseconds for each 100,000: for a worker.
@@ -191,7 +223,8 @@ impl SharedPrograms {
     /// Does moka's pending work, so that fewer lookups have to; returns how much is in memory.
     pub(super) fn tidy(&self) -> u64 {
         self.inner.known.run_pending_tasks();
-        self.inner.known.entry_count()
+        self.inner.absent.run_pending_tasks();
+        self.inner.known.entry_count() + self.inner.absent.entry_count()
     }
 
     fn era(&self) -> Era {
