@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::builder::RuntimeBuilder;
 use crate::bus::Bus;
@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     event_loops: usize,
     turn: AtomicUsize,
     closed: AtomicBool,
+    /// The first loop that ended without being told to.
+    lost: watch::Sender<Option<String>>,
     last_deployment: AtomicU64,
     /// In the order they were made. Closing and adding take turns under this lock.
     deployments: Mutex<Vec<Deployed>>,
@@ -64,6 +66,7 @@ impl Shared {
             event_loops,
             turn: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            lost: watch::Sender::new(None),
             last_deployment: AtomicU64::new(0),
             deployments: Mutex::default(),
             timekeeper: Mutex::default(),
@@ -77,6 +80,15 @@ impl Shared {
     /// The event loop whose turn it is.
     pub(crate) fn next_loop(&self) -> &Arc<LoopShared> {
         &self.loops[self.turn.fetch_add(1, Ordering::Relaxed) % self.event_loops]
+    }
+
+    /// A loop has ended without being told to.
+    pub(crate) fn lose(&self, event_loop: &str) {
+        self.lost.send_if_modified(|lost| {
+            let first = lost.is_none();
+            lost.get_or_insert_with(|| event_loop.to_owned());
+            first
+        });
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -263,6 +275,19 @@ impl Runtime {
         }
     }
 
+    /// Waits until an event loop has ended that was not told to, and gives its name; for ever when all goes well.
+    ///
+    /// What lived on that loop is gone, and nothing brings it back: end the process and let its supervisor start a new one.
+    /// Cancel safe.
+    pub async fn lost_loop(&self) -> String {
+        let mut lost = self.inner.shared.lost.subscribe();
+        let name = lost.wait_for(Option::is_some).await.ok().and_then(|name| name.clone());
+        match name {
+            Some(name) => name,
+            None => std::future::pending().await,
+        }
+    }
+
     /// The deployments there are, oldest first: id and name.
     pub fn deployments(&self) -> Vec<(DeploymentId, String)> {
         self.inner.shared.deployments().iter().map(|known| (known.id, known.name.to_string())).collect()
@@ -403,5 +428,29 @@ fn stop_loops(shared: &Arc<Shared>) {
     shared.close();
     for event_loop in &shared.loops {
         event_loop.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_that_ends_without_being_told_to_is_reported_by_name_and_an_orderly_end_is_not() {
+        let rt = Runtime::builder().event_loops(2).build().unwrap();
+        rt.block_on(async {
+            let quiet = rt.clock().timeout(Duration::from_millis(20), rt.lost_loop()).await;
+            assert!(quiet.is_err(), "nothing is lost yet");
+            let waiting = rt.clone();
+            let told = tokio::task::spawn_local(async move { waiting.lost_loop().await });
+            rt.inner.shared.lose("loop-1");
+            rt.inner.shared.lose("loop-0");
+            assert_eq!(told.await.unwrap(), "loop-1");
+        });
+        let rt = Runtime::builder().event_loops(2).build().unwrap();
+        rt.block_on(async {
+            rt.shutdown(Duration::from_secs(5)).await;
+            assert!(rt.clock().timeout(Duration::from_millis(20), rt.lost_loop()).await.is_err());
+        });
     }
 }

@@ -54,9 +54,6 @@ pub enum AppError {
     /// A verticle does not start.
     #[error(transparent)]
     Deploy(#[from] DeployError),
-    /// The addresses cannot be noted for other commands.
-    #[error("the addresses cannot be noted")]
-    Addresses(#[source] std::io::Error),
     /// The signals that end the service cannot be listened for.
     #[error("signals cannot be received")]
     Signals(#[source] std::io::Error),
@@ -65,11 +62,21 @@ pub enum AppError {
     Samples(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Serves until SIGTERM or SIGINT, then drains. `announce` gets the lines for a person: where to look, and the mode.
+/// How the service ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Whether it was told to, and could.
+    pub well: bool,
+    /// What the shutdown came to.
+    pub report: Report,
+}
+
+/// Serves until SIGTERM or SIGINT - or until an event loop is lost -, then drains. `announce` gets the lines for a person:
+/// where to look, and the mode.
 ///
 /// # Errors
 /// [`AppError`] when the service cannot begin; nothing of it runs then.
-pub fn serve(config: &Config, announce: &mut dyn FnMut(&str)) -> Result<Report, AppError> {
+pub fn serve(config: &Config, announce: &mut dyn FnMut(&str)) -> Result<Ended, AppError> {
     let doors = Doors::open(config)?;
     let runtime = build_runtime(config)?;
     runtime.block_on(async {
@@ -79,14 +86,24 @@ pub fn serve(config: &Config, announce: &mut dyn FnMut(&str)) -> Result<Report, 
             runtime.shutdown(config.shutdown_grace()).await;
             return Err(error);
         }
-        doors.addresses.write(&config.data.dir).map_err(AppError::Addresses)?;
+        if let Err(error) = doors.addresses.write(&config.data.dir) {
+            // Commands will not find this service; requests will. A full disk must not keep it from emptying its log.
+            tracing::warn!(%error, "the addresses could not be noted for other commands");
+        }
         announce(&welcome(config, &doors.addresses, runtime.event_loops()));
-        stop.wait().await;
-        tracing::info!("draining");
+        let lost = tokio::select! {
+            () = stop.wait() => None,
+            name = runtime.lost_loop() => Some(name),
+        };
+        match &lost {
+            None => tracing::info!("draining"),
+            // Half a service that looks whole is worse than none: whoever supervises it starts a new one.
+            Some(name) => tracing::error!(event_loop = %name, "an event loop is lost: draining, to be restarted"),
+        }
         let report = runtime.shutdown(config.shutdown_grace() + SHUTDOWN_MARGIN).await;
         doors.addresses.remove(&config.data.dir);
         log_report(&report);
-        Ok(report)
+        Ok(Ended { well: lost.is_none() && report.stuck_loops.is_empty(), report })
     })
 }
 

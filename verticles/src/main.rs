@@ -80,9 +80,12 @@ fn programs(what: &Programs, target: &Target) -> anyhow::Result<ExitCode> {
 }
 
 fn serve(config: &Config) -> anyhow::Result<ExitCode> {
-    logging::start(&config.log)?;
-    let report = app::serve(config, &mut |lines| say(lines)).context("the service does not run")?;
-    Ok(if report.stuck_loops.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let log = logging::start(&config.log)?;
+    let ended = app::serve(config, &mut |lines| say(lines)).context("the service does not run")?;
+    if log.dropped_lines() > 0 {
+        complain(&format!("{} log lines were dropped: nobody read them", log.dropped_lines()));
+    }
+    Ok(if ended.well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn say(lines: &str) {

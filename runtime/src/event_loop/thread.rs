@@ -42,7 +42,7 @@ impl LoopThread {
             match executor() {
                 Ok(executor) => {
                     drop(started.send(Ok(())));
-                    run_loop(&executor, own, &shared, inbox);
+                    run_loop(&executor, &own, &shared, inbox);
                 }
                 Err(error) => drop(started.send(Err(error))),
             }
@@ -55,16 +55,19 @@ impl LoopThread {
     }
 }
 
-fn run_loop(executor: &LocalRuntime, own: Arc<LoopShared>, shared: &Arc<Shared>, inbox: Inbox) {
+fn run_loop(executor: &LocalRuntime, own: &Arc<LoopShared>, shared: &Arc<Shared>, inbox: Inbox) {
     let keeps_time = own.id == 0;
     if keeps_time {
         shared.set_timekeeper(Some(executor.handle().clone()));
     }
-    let core = LoopCore::new(own, shared);
+    let core = LoopCore::new(Arc::clone(own), shared);
     let _on_loop = OnLoop::enter(&core);
     // As a task: the executor looks at its root future only after it has been round by the operating system.
     executor.block_on(async {
         let driver = tokio::task::spawn_local(Driver::new(core, inbox).run()).await;
+        if !own.is_stopping() {
+            shared.lose(&own.name);
+        }
         if let Err(Ok(panic)) = driver.map_err(tokio::task::JoinError::try_into_panic) {
             std::panic::resume_unwind(panic);
         }

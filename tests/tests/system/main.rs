@@ -13,6 +13,7 @@ mod full_log;
 mod http_edges;
 mod kinesis_outages;
 mod lifecycle;
+mod log_readers;
 mod programs;
 mod redis_outages;
 mod stream;

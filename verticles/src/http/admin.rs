@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use adtrack_config::{AdminConfig, HttpConfig};
 use prometheus_client::registry::Registry;
@@ -33,6 +34,9 @@ pub struct AdminOptions {
     /// How many event loops there are, for `/health/deps`.
     pub event_loops: usize,
 }
+
+/// Operators ask again; the time of a shutdown is for events.
+const DRAIN_MAX: Duration = Duration::from_millis(500);
 
 /// Serves `/metrics`, `/health/deps`, `/cache/*` and `/programs*` to operators. One instance.
 pub struct Admin {
@@ -94,7 +98,7 @@ impl Verticle for Admin {
     async fn stop(&self, _: &Context<Self>) -> Result<(), BoxError> {
         if let Some((connections, accepting)) = self.serving.get() {
             accepting.abort();
-            connections.drain(self.options.http.drain).await;
+            connections.drain(self.options.http.drain.min(DRAIN_MAX)).await;
         }
         self.listener.close();
         Ok(())
