@@ -38,6 +38,9 @@ use send::Sending;
 /// Cheap to clone and usable from any thread. On an event loop, a message for a consumer of the same loop stays there:
 /// no lock, no wake-up, no encoding - the value is moved. Elsewhere it goes through a bounded mailbox.
 ///
+/// On a thread that is no event loop, whatever waits takes its timer from the tokio runtime it is polled in, whose timers
+/// must be enabled then; without such a runtime it takes one of the first event loop's.
+///
 /// Delivery is at most once. Order is kept per sender and consumer, whatever the verb; nothing is promised between two
 /// addresses or two consumers.
 #[derive(Clone)]

@@ -432,6 +432,7 @@ impl LoopCore {
     }
 
     /// Work in progress: queued messages, handlers in flight, messages under way.
+    #[cfg(feature = "testing")]
     pub(crate) fn is_idle(&self) -> bool {
         self.consumers.borrow().iter().all(|(_, placed)| placed.any.is_drained())
     }

@@ -52,6 +52,6 @@ pub use life::{Registered, Task};
 pub use message::{Headers, Message};
 pub use report::Report;
 pub use runtime::Runtime;
-#[doc(hidden)]
-pub use verticle::Never;
 pub use verticle::{Handler, Verticle};
+#[doc(hidden)]
+pub use verticle::{Never, NeverEver};

@@ -59,6 +59,55 @@ pub trait Verticle: Sized + 'static {
 
 /// How a verticle handles messages of one type.
 ///
+/// The compiler refuses an address that the verticle has no handler for, naming both, and one whose reply is another type
+/// than the handler's. With no handler at all:
+///
+/// ```compile_fail,E0277
+/// # use vertebra::{Address, BoxError, Context, Verticle};
+/// # const COUNT: Address<u64, u64> = Address::new("counter.add");
+/// # struct Counter;
+/// impl Verticle for Counter {
+///     async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+///         ctx.serve(COUNT).register()?; // `Counter` has no handler for `u64`
+///         Ok(())
+///     }
+/// }
+/// ```
+///
+/// With one for another message, and with one that replies something else:
+///
+/// ```compile_fail,E0277
+/// # use vertebra::{Address, BoxError, Context, Failure, Handler, Verticle};
+/// # const COUNT: Address<u64, u64> = Address::new("counter.add");
+/// # struct Counter;
+/// # impl Handler<String> for Counter {
+/// #     type Reply = u64;
+/// #     async fn handle(&self, _: String, _: &Context<Self>) -> Result<u64, Failure> { Ok(0) }
+/// # }
+/// impl Verticle for Counter {
+///     async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+///         ctx.serve(COUNT).register()?; // `Counter` has no handler for `u64`
+///         Ok(())
+///     }
+/// }
+/// ```
+///
+/// ```compile_fail,E0271
+/// # use vertebra::{Address, BoxError, Context, Failure, Handler, Verticle};
+/// # const COUNT: Address<u64, u64> = Address::new("counter.add");
+/// # struct Counter;
+/// # impl Handler<u64> for Counter {
+/// #     type Reply = u32;
+/// #     async fn handle(&self, _: u64, _: &Context<Self>) -> Result<u32, Failure> { Ok(0) }
+/// # }
+/// impl Verticle for Counter {
+///     async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+///         ctx.serve(COUNT).register()?; // type mismatch resolving `<Counter as Handler<u64>>::Reply == u64`
+///         Ok(())
+///     }
+/// }
+/// ```
+///
 /// Messages start in the order they arrive and interleave at awaits, up to
 /// [`in_flight`](crate::Serve::in_flight). The reply is what is returned: forgetting it cannot be written. A panic fails
 /// this message only.
@@ -80,17 +129,31 @@ pub trait Handler<M: Message>: Verticle {
     fn handle(&self, message: M, ctx: &Context<Self>) -> impl Future<Output = Result<Self::Reply, Failure>>;
 }
 
-/// A message that cannot exist. Because every verticle "handles" it, there is never just one candidate for a missing
-/// handler, and the compiler names the missing one instead of reporting mismatched types.
+/// A message that cannot exist. Because every verticle "handles" this one and [`NeverEver`], there is never just one
+/// candidate for a missing handler, and the compiler names the missing one instead of reporting mismatched types.
 #[doc(hidden)]
 #[derive(Debug)]
 pub enum Never {}
+
+/// The second of its kind: for a verticle that has no handler of its own.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum NeverEver {}
 
 #[diagnostic::do_not_recommend]
 impl<V: Verticle> Handler<Never> for V {
     type Reply = Never;
 
     async fn handle(&self, message: Never, _: &Context<Self>) -> Result<Never, Failure> {
+        match message {}
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<V: Verticle> Handler<NeverEver> for V {
+    type Reply = NeverEver;
+
+    async fn handle(&self, message: NeverEver, _: &Context<Self>) -> Result<NeverEver, Failure> {
         match message {}
     }
 }

@@ -162,6 +162,14 @@ promises! {
         assert_eq!(ticks.len(), count);
     }
 
+    async fn a_panic_in_a_task_ends_that_task_alone(rt: &TestRuntime) {
+        let ticks = Seen::default();
+        let note = ticks.clone();
+        rt.deploy(Deploy::new(move || Stumbler { ticks: note.clone() })).await.unwrap();
+        eventually(rt.clock(), "its other task ticks on", || ticks.len() > 3).await;
+        assert_eq!(rt.bus().request(WORK, 1).await, Ok(1));
+    }
+
     async fn no_message_that_was_accepted_is_lost_when_its_consumer_goes(rt: &TestRuntime) {
         let seen = Seen::default();
         let mut accepted = 0;
@@ -176,6 +184,28 @@ promises! {
             assert_eq!(undeploying.await.unwrap().unwrap().abandoned, 0);
         }
         assert_eq!(seen.len(), accepted);
+    }
+}
+
+/// One of its tasks panics.
+struct Stumbler {
+    ticks: Seen<()>,
+}
+
+impl Verticle for Stumbler {
+    async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        ctx.serve_fn(WORK, |number| async move { Ok(number) }).register()?;
+        let panics = ctx.spawn(async { panic!("a stumble") });
+        let own = ctx.clone();
+        ctx.spawn(async move {
+            loop {
+                own.clock().sleep(Duration::from_millis(1)).await;
+                if panics.is_finished() {
+                    own.verticle().ticks.note(());
+                }
+            }
+        });
+        Ok(())
     }
 }
 

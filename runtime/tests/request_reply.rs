@@ -125,6 +125,36 @@ promises! {
 }
 
 #[test]
+fn a_request_on_the_consumers_own_loop_is_answered_inside_the_call() {
+    TestRuntime::paused(|rt| async move {
+        rt.deploy(Deploy::new(|| Doubler)).await.unwrap();
+        let mut asked = Box::pin(rt.bus().request(DOUBLE, 4));
+        let first = std::future::poll_fn(|cx| std::task::Poll::Ready(asked.as_mut().poll(cx))).await;
+        assert_eq!(first, std::task::Poll::Ready(Ok(8)));
+    });
+}
+
+#[test]
+fn virtual_time_stands_still_while_anything_can_run() {
+    TestRuntime::paused(|rt| async move {
+        rt.stub(DOUBLE, |number| async move {
+            tokio::task::yield_now().await;
+            Ok(number)
+        })
+        .await
+        .unwrap();
+        let clock = rt.clock().clone();
+        let timer = tokio::task::spawn_local(async move { clock.sleep(Duration::from_millis(1)).await });
+        for number in 0..1_000 {
+            assert_eq!(rt.bus().request(DOUBLE, number).await, Ok(number));
+        }
+        assert_eq!(rt.elapsed(), Duration::ZERO);
+        timer.await.unwrap();
+        assert_eq!(rt.elapsed(), Duration::from_millis(1));
+    });
+}
+
+#[test]
 fn a_time_out_comes_exactly_when_it_was_asked_for() {
     TestRuntime::paused(|rt| async move {
         let stuck = rt.stub(DOUBLE, |_| pending()).await.unwrap();

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Gate, Seen, eventually};
+use support::{Gate, Seen, eventually, on_a_loop};
 use vertebra::testing::TestRuntime;
 use vertebra::{
     Address, BoxError, Context, Deploy, Failure, Handler, Published, RequestError, Route, SendError, Verticle,
@@ -112,6 +112,53 @@ promises! {
     async fn a_message_to_nobody_comes_back(rt: &TestRuntime) {
         assert_eq!(rt.bus().try_send(NOTE, 7), Err(SendError::NoHandlers(7)));
         assert_eq!(rt.bus().send(NOTE, 8).await, Err(SendError::NoHandlers(8)));
+    }
+
+    async fn a_consumer_registered_afterwards_does_not_see_what_was_sent_before(rt: &TestRuntime) {
+        assert!(rt.bus().try_send(NOTE, 1).is_err());
+        rt.bus().publish(NOTE, 2);
+        assert!(rt.bus().request(NOTE, 3).await.is_err());
+        let kit = Kit::open();
+        rt.deploy(kit.deploy(8, 8, Route::RoundRobin)).await.unwrap();
+        rt.bus().request(NOTE, 4).await.unwrap();
+        assert_eq!(kit.numbers_of(0), [4]);
+    }
+
+    async fn by_default_a_mailbox_holds_1024_messages_and_as_many_are_in_flight(rt: &TestRuntime) {
+        let gate = Gate::default();
+        let wait = gate.clone();
+        let seen = Seen::default();
+        let note = seen.clone();
+        rt.stub(NOTE, move |number| {
+            let (wait, note) = (wait.clone(), note.clone());
+            async move { note.note(number); wait.wait().await; Ok(()) }
+        }).await.unwrap();
+        for number in 0..1_024 {
+            rt.bus().send(NOTE, number).await.unwrap();
+        }
+        eventually(rt.clock(), "so many are in flight", || seen.len() == 1_024).await;
+        rt.clock().sleep(Duration::from_millis(20)).await;
+        let taken = (0..3_000).filter(|number| rt.bus().try_send(NOTE, *number).is_ok()).count();
+        assert_eq!((taken, seen.len()), (1_024, 1_024));
+        gate.open();
+        eventually(rt.clock(), "all are handled", || seen.len() == 2_048).await;
+    }
+
+    async fn a_send_goes_on_to_the_consumer_that_has_room_and_a_try_does_not(rt: &TestRuntime) {
+        let (full, free) = (Kit::held(), Kit::open());
+        let stuck = rt.deploy(full.deploy(1, 1, Route::RoundRobin)).await.unwrap();
+        rt.bus().send(NOTE, 0).await.unwrap();
+        eventually(rt.clock(), "one is in flight", || full.seen.len() == 1).await;
+        rt.clock().sleep(Duration::from_millis(20)).await;
+        rt.bus().send(NOTE, 1).await.unwrap();
+        rt.deploy(free.deploy(64, 1, Route::RoundRobin)).await.unwrap();
+        for number in 2..12 {
+            rt.bus().send(NOTE, number).timeout(Duration::from_secs(5)).await.unwrap();
+        }
+        eventually(rt.clock(), "the other has them all", || free.seen.len() == 10).await;
+        let refused = (0..10).filter(|number| rt.bus().try_send(NOTE, *number).is_err()).count();
+        assert_eq!(refused, 5);
+        stuck.undeploy_within(Duration::ZERO).await.unwrap();
     }
 
     async fn a_full_mailbox_gives_the_message_back_and_loses_none_it_took(rt: &TestRuntime) {
@@ -308,6 +355,42 @@ fn a_prefer_local_address_is_answered_on_the_senders_loop() {
             let (asked_on, answered_on) = rt.bus().request(ASK, ()).await.unwrap();
             assert_eq!(asked_on, answered_on);
         }
+    });
+}
+
+#[test]
+fn a_prefer_local_address_is_answered_elsewhere_when_nobody_serves_it_here() {
+    TestRuntime::on_loops(2, |rt| async move {
+        rt.deploy(Deploy::new(|| Local)).await.unwrap();
+        // The probe has its turn on the other loop.
+        for _ in 0..3 {
+            assert!(on_a_loop(&rt, |bus, _| async move { bus.request(WHERE, ()).await }).await.is_ok());
+        }
+    });
+}
+
+#[test]
+fn a_consumer_handles_256_messages_before_the_next_one_has_its_turn() {
+    TestRuntime::paused(|rt| async move {
+        const ONE: Address<()> = Address::new("one");
+        const TWO: Address<()> = Address::new("two");
+        let seen = Seen::default();
+        for (address, who) in [(ONE, 1), (TWO, 2)] {
+            let note = seen.clone();
+            let stub = rt.stub(address, move |()| {
+                note.note(who);
+                async { Ok(()) }
+            });
+            stub.await.unwrap();
+        }
+        for address in [ONE, TWO] {
+            for _ in 0..600 {
+                rt.bus().try_send(address.clone(), ()).unwrap();
+            }
+        }
+        eventually(rt.clock(), "all are handled", || seen.len() == 1_200).await;
+        let turns: Vec<(u32, usize)> = seen.all().chunk_by(|a, b| a == b).map(|turn| (turn[0], turn.len())).collect();
+        assert_eq!(turns, [(1, 256), (2, 256), (1, 256), (2, 256), (1, 88), (2, 88)]);
     });
 }
 
