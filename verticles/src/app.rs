@@ -23,7 +23,7 @@ use crate::redis::{Metrics as RedisMetrics, RedisStore, Updates};
 const IO: &str = "io";
 /// A lookup is answered from what is known, or refused, this long before the caller gives up on it.
 const STORE_MARGIN: Duration = Duration::from_millis(100);
-/// What the last steps of a shutdown may take beyond what the settings allow for load balancers, requests and events.
+/// What the last steps of a shutdown may take beyond what the settings allow for requests and events.
 const SHUTDOWN_MARGIN: Duration = Duration::from_millis(1_500);
 
 /// Why the service does not run.
@@ -100,7 +100,7 @@ pub fn serve(config: &Config, announce: &mut dyn FnMut(&str)) -> Result<Ended, A
             // Half a service that looks whole is worse than none: whoever supervises it starts a new one.
             Some(name) => tracing::error!(event_loop = %name, "an event loop is lost: draining, to be restarted"),
         }
-        let report = runtime.shutdown(config.shutdown_grace() + SHUTDOWN_MARGIN).await;
+        let report = drain(&runtime, config, &draining, &mut stop).await;
         doors.addresses.remove(&config.data.dir);
         log_report(&report);
         Ok(Ended { well: lost.is_none() && report.stuck_loops.is_empty(), report })
@@ -243,6 +243,15 @@ async fn deploy_doors(
         Deploy::new(move || Acceptor::new(listener.clone(), Arc::clone(&http), leaving.clone(), counts.clone()));
     rt.deploy(acceptor.name("acceptor")).await?;
     Ok(())
+}
+
+/// Says "not ready" for a while, so that load balancers turn away, then ends everything in order. A second signal cuts the
+/// while short.
+async fn drain(rt: &Runtime, config: &Config, draining: &Draining, stop: &mut Stop) -> Report {
+    draining.begin();
+    // Either is a reason to go on: the time is up, or somebody is in a hurry.
+    let (Ok(()) | Err(_)) = rt.clock().timeout(config.http.drain_delay, stop.wait()).await;
+    rt.shutdown(config.http.drain + config.kinesis.flush_max + SHUTDOWN_MARGIN).await
 }
 
 /// The signals that end the service.

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         }
     };
     run(args.command.unwrap_or(Command::Serve), &config).unwrap_or_else(|error| {
-        complain(&format!("{error:#}"));
+        complain(&told(&error));
         ExitCode::FAILURE
     })
 }
@@ -42,9 +42,8 @@ fn run(command: Command, config: &Config) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::CheckConfig => {
-            let mut out = io::stdout().lock();
             for setting in config.describe() {
-                writeln!(out, "{setting}")?;
+                print(setting)?;
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -52,21 +51,21 @@ fn run(command: Command, config: &Config) -> anyhow::Result<ExitCode> {
 }
 
 fn programs(what: &Programs, target: &Target) -> anyhow::Result<ExitCode> {
-    let (mut out, mut report) = (io::stdout(), io::stderr());
+    let mut report = io::stderr();
     match what {
         Programs::Put { file } => {
             let id = programs::put(target, Input::open(file)?)?;
             writeln!(report, "{id} is stored and published")?;
         }
         Programs::Get { id } => match programs::get(target, id)? {
-            Some(program) => writeln!(out, "{}", program.to_json())?,
+            Some(program) => print(&program.to_json())?,
             None => {
                 writeln!(report, "there is no program {id}")?;
                 return Ok(ExitCode::FAILURE);
             }
         },
         Programs::List => {
-            programs::list(target, &mut out)?;
+            programs::list(target, &mut io::stdout())?;
         }
         Programs::Import { file } => {
             let done = programs::import(target, Input::open(file)?, &mut report)?;
@@ -86,6 +85,26 @@ fn serve(config: &Config) -> anyhow::Result<ExitCode> {
         complain(&format!("{} log lines were dropped: nobody read them", log.dropped_lines()));
     }
     Ok(if ended.well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints a line. A reader that has enough of them is no error.
+fn print(line: &impl std::fmt::Display) -> io::Result<()> {
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
+    }
+}
+
+/// The error and its causes; what an error has said of its cause already is not said again.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 fn say(lines: &str) {

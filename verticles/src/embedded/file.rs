@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -230,6 +231,10 @@ impl ProgramFile {
     }
 
     fn write(&mut self, text: &[u8]) -> io::Result<()> {
+        // Written and synced, and gone with the process: a file that was removed under us takes everything.
+        if self.file.metadata()?.nlink() == 0 {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the file was removed while the store was open"));
+        }
         self.mend()?;
         self.torn = true;
         self.file.write_all(text).and_then(|()| self.file.sync_data()).inspect_err(|_| {

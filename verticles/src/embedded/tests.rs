@@ -248,3 +248,15 @@ fn caches_without_room_are_told_to_revalidate_instead() {
         stuck.undeploy_within(Duration::ZERO).await.unwrap();
     });
 }
+
+#[test]
+fn a_put_into_a_file_that_was_removed_is_not_confirmed() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { programs_max: 1_000, file_bytes_max: 1 << 20 };
+    let Opened { mut file, programs, .. } = ProgramFile::open(dir.path(), SEED, limits).unwrap();
+    file.append(&[program("1", "a")], programs.len() + 1).unwrap();
+    fs::remove_file(dir.path().join(FILE_NAME)).unwrap();
+    let refused = file.append(&[program("2", "b")], programs.len() + 2).unwrap_err();
+    let cause = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(cause.contains("removed"), "{cause}");
+}

@@ -65,12 +65,9 @@ impl Verticle for Acceptor {
         Ok(())
     }
 
-    /// Readiness goes first; connections are still accepted for `drain_delay`, until load balancers have seen that.
+    /// Readiness is gone by now, and load balancers have had their time to see it: see `app.rs`.
     async fn stop(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
         self.draining.begin();
-        if !self.config.drain_delay.is_zero() {
-            ctx.clock().sleep(self.config.drain_delay).await;
-        }
         if let Some((accept, task)) = self.accepting.get() {
             task.abort();
             accept.rest(|stream, peer, permit| self.hand_over(ctx, stream, peer, permit)).await;

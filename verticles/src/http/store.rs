@@ -19,7 +19,7 @@ pub(super) struct Purged {
 
 /// A put that was not finished.
 #[derive(Debug, thiserror::Error)]
-#[error("{stored} programs were stored, then: {source}")]
+#[error("the first {stored} programs are stored, of the others some may be: {source}")]
 pub(super) struct PutError {
     /// How many programs were stored before.
     pub(super) stored: usize,
