@@ -3,7 +3,6 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::client::Client;
 use crate::service::serve;
 
 #[test]
@@ -57,20 +56,12 @@ fn a_connection_that_does_not_finish_is_cut_when_its_time_is_up() {
 
 #[test]
 fn while_load_balancers_are_told_connections_are_still_served() {
-    serve(&[("HTTP_DRAIN_DELAY_MS", "600")], async |mut service| {
-        let acceptor = service.acceptor.take().unwrap();
-        let public = service.public;
-        let clients = std::thread::spawn(move || {
-            let answer = loop {
-                let answer = Client::connect(public).get("/health/check");
-                if answer.status != 200 {
-                    break answer;
-                }
-            };
-            assert_eq!((answer.status, answer.body.as_str()), (503, r#"{"status":"draining"}"#));
-            assert_eq!(Client::connect(public).get("/event/1").status, 200);
-        });
-        acceptor.undeploy().await.unwrap();
-        clients.join().unwrap();
+    serve(&[], async |mut service| {
+        service.draining.begin();
+        let answer = service.client().get("/health/check");
+        assert_eq!((answer.status, answer.body.as_str()), (503, r#"{"status":"draining"}"#));
+        assert_eq!(service.client().get("/event/1").status, 200);
+        service.acceptor.take().unwrap().undeploy().await.unwrap();
+        assert!(TcpStream::connect(service.public).is_err(), "the port is free");
     });
 }

@@ -38,6 +38,7 @@ pub(crate) struct Service {
     pub(crate) rt: TestRuntime,
     pub(crate) acceptor: Option<Deployment>,
     pub(crate) server: Option<Deployment>,
+    pub(crate) draining: Draining,
 }
 
 impl Service {
@@ -116,6 +117,7 @@ async fn start(rt: TestRuntime, settings: &[(&str, &str)]) -> Service {
         let factory = move || Server::new(Arc::clone(&http), samples.clone(), draining.clone(), metrics.clone());
         rt.deploy(Deploy::new(factory).name("http").instances(2)).await.unwrap()
     };
+    let leaving = draining.clone();
     let factory = move || Acceptor::new(public.clone(), Arc::clone(&http), draining.clone(), metrics.clone());
     let acceptor = rt.deploy(Deploy::new(factory).name("acceptor")).await.unwrap();
     Service {
@@ -126,6 +128,7 @@ async fn start(rt: TestRuntime, settings: &[(&str, &str)]) -> Service {
         rt,
         acceptor: Some(acceptor),
         server: Some(server),
+        draining: leaving,
     }
 }
 
