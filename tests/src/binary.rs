@@ -22,8 +22,17 @@ pub enum BuildError {
 /// How many of cargo's last lines an error quotes.
 const QUOTED_LINES: usize = 40;
 
-/// What the binary is made of.
-const SOURCES: [&str; 6] = ["Cargo.toml", "Cargo.lock", "runtime/src", "proto/src", "config", "verticles"];
+/// What the binary is made of; a test that changes makes it no staler.
+const SOURCES: [&str; 8] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "runtime/src",
+    "proto/src",
+    "config/src",
+    "config/default.toml",
+    "config/sample_programs.json",
+    "verticles/src",
+];
 
 /// The `adtrack` binary of the running test's profile, built when a source is newer; at most one build in a process.
 ///
