@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use crate::address::Address;
 use crate::bus::Bus;
-use crate::bus::consumer::{AnyConsumer, Bounds, Consume, Consumer};
+use crate::bus::consumer::{AnyConsumer, Bounds, Consume, LocalConsumer};
 use crate::bus::credit::Credit;
 use crate::bus::registry::{Registration, Spoken};
 use crate::bus::route::Route;
 use crate::clock::Clock;
+use crate::consumer::Consumer;
 use crate::deployment::DeploymentId;
 use crate::error::{BlockingError, Failure, RegisterError};
-use crate::life::{Life, Owner, Registered, Stopping, Task};
+use crate::life::{Life, Owner, Stopping, Task};
 use crate::message::{Headers, Message};
 use crate::verticle::{Handler, Verticle};
 
@@ -211,13 +212,14 @@ pub struct Serve<'c, V: Verticle, M, R, S> {
     start: S,
     bounds: Bounds,
     route: Route,
+    paused: bool,
 }
 
 impl<'c, V: Verticle, M: Message, R: Message, S: HandlerFn<M, R>> Serve<'c, V, M, R, S> {
     fn new(ctx: &'c Context<V>, address: Address<M, R>, start: S) -> Self {
         let mailbox = ctx.life().core.shared().options.mailbox;
         let bounds = Bounds { mailbox, in_flight: IN_FLIGHT_DEFAULT };
-        Self { ctx, address, start, bounds, route: Route::default() }
+        Self { ctx, address, start, bounds, route: Route::default(), paused: false }
     }
 
     /// How many handlers of this consumer may be suspended at a time; further messages stay in the mailbox. 1 is strict
@@ -246,11 +248,19 @@ impl<'c, V: Verticle, M: Message, R: Message, S: HandlerFn<M, R>> Serve<'c, V, M
         self
     }
 
+    /// Begins no handler before [`Consumer::fetch`] or [`Consumer::resume`] says so: messages are taken from the moment of
+    /// the registration and stay in the mailbox, within its bound.
+    #[must_use]
+    pub fn paused(mut self) -> Self {
+        self.paused = true;
+        self
+    }
+
     /// From now on messages to the address come here, until the instance stops or the registration is taken back.
     ///
     /// # Errors
     /// [`RegisterError`] when the address is served with other types or another route, or the instance is stopping.
-    pub fn register(self) -> Result<Registered, RegisterError> {
+    pub fn register(self) -> Result<Consumer, RegisterError> {
         let life = self.ctx.life();
         if life.is_stopping() {
             return Err(RegisterError::Stopping { address: self.address.name().into() });
@@ -258,7 +268,10 @@ impl<'c, V: Verticle, M: Message, R: Message, S: HandlerFn<M, R>> Serve<'c, V, M
         let credit = Arc::new(Credit::new(self.bounds.mailbox));
         let start = self.start;
         let start = move |message, headers| start.start(message, headers);
-        let consumer = Rc::new(Consumer::new(self.address.name().into(), self.bounds, Arc::clone(&credit), start));
+        let consumer = Rc::new(LocalConsumer::new(self.address.name().into(), self.bounds, Arc::clone(&credit), start));
+        if self.paused {
+            consumer.pause();
+        }
         let any: Rc<dyn AnyConsumer> = consumer.clone();
         let typed: Rc<dyn Consume<M, R>> = consumer.clone();
         let key = life.core.place_consumer(any, typed, |key| consumer.placed(key));

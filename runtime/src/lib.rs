@@ -16,6 +16,7 @@ mod address;
 mod builder;
 mod bus;
 mod clock;
+mod consumer;
 mod context;
 mod deploy;
 mod deployment;
@@ -42,13 +43,14 @@ pub use bus::request::Request;
 pub use bus::route::Route;
 pub use bus::send::Sending;
 pub use clock::{Clock, Elapsed};
+pub use consumer::Consumer;
 pub use context::{Context, HandlerFn, Serve};
 pub use deploy::Deploy;
 pub use deployment::{Deployment, DeploymentId, Undeployed};
 pub use error::{
     BlockingError, BoxError, BuildError, DeployError, Failure, RegisterError, RequestError, SendError, UndeployError,
 };
-pub use life::{Registered, Task};
+pub use life::Task;
 pub use message::{Headers, Message};
 pub use report::Report;
 pub use runtime::Runtime;

@@ -1,7 +1,6 @@
 //! What belongs to an instance and ends with it: its registrations, its tasks, and whoever waits for its end.
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -15,6 +14,7 @@ use crate::address::Name;
 use crate::bus::Bus;
 use crate::bus::consumer::ConsumerKey;
 use crate::bus::drained::Drained;
+use crate::consumer::Consumer;
 use crate::deployment::DeploymentId;
 use crate::event_loop::LoopCore;
 use crate::panic::{contain, panic_text};
@@ -35,8 +35,8 @@ pub(crate) struct Life {
     consumers: Rc<RefCell<Consumers>>,
 }
 
-/// The registrations of an instance. Shared with their [`Registered`], which may take them back one by one.
-type Consumers = Slab<(Name, ConsumerKey)>;
+/// The registrations of an instance. Shared with their [`Consumer`], which may take them back one by one.
+pub(crate) type Consumers = Slab<(Name, ConsumerKey)>;
 
 /// An instance, its verticle's type forgotten.
 pub(crate) trait Owner {
@@ -72,9 +72,9 @@ impl Life {
     }
 
     /// Keeps a registration that was made.
-    pub(crate) fn remember(&self, name: Name, key: ConsumerKey) -> Registered {
+    pub(crate) fn remember(&self, name: Name, key: ConsumerKey) -> Consumer {
         let place = self.consumers.borrow_mut().insert((name.clone(), key));
-        Registered { core: Rc::clone(&self.core), consumers: Rc::clone(&self.consumers), place, name, key }
+        Consumer::new(&self.core, &self.consumers, place, name, key)
     }
 
     /// Runs a task of this instance.
@@ -114,7 +114,7 @@ impl Life {
         for (name, key) in self.consumers() {
             self.core.shared().registry.remove(&name, self.core.id(), key);
             if let Some(consumer) = self.core.any_consumer(key) {
-                consumer.close();
+                consumer.close(&self.core);
             }
         }
         let waiting = self.waiting_for_stop.take();
@@ -246,41 +246,5 @@ impl Drop for Stopping {
         let Some(place) = self.place.take() else { return };
         let gone = self.owner.life().waiting_for_stop.borrow_mut().try_remove(place);
         drop(gone);
-    }
-}
-
-/// A registration that was made. Dropping it changes nothing: it lives as long as the instance.
-pub struct Registered {
-    core: Rc<LoopCore>,
-    consumers: Rc<RefCell<Consumers>>,
-    place: usize,
-    name: Name,
-    key: ConsumerKey,
-}
-
-impl Registered {
-    /// Takes the registration back: no message comes any more, and those accepted are handled before this is done.
-    ///
-    /// Once polled, the intake is closed whether or not this is awaited to its end; not awaited to its end, the closed
-    /// registration is kept until the instance goes. A handler of this very registration is one of those that are waited
-    /// for, so in there it would wait for itself: [`spawn`](crate::Context::spawn) it.
-    pub async fn unregister(self) {
-        let Some(consumer) = self.core.any_consumer(self.key) else { return };
-        self.core.shared().registry.remove(&self.name, self.core.id(), self.key);
-        consumer.close();
-        Drained::new(consumer).await;
-        {
-            let mut consumers = self.consumers.borrow_mut();
-            if consumers.get(self.place).is_some_and(|(_, key)| *key == self.key) {
-                consumers.remove(self.place);
-            }
-        }
-        self.core.remove_consumer(&self.name, self.key);
-    }
-}
-
-impl fmt::Debug for Registered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Registered").field(&self.name.as_str()).finish()
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use support::{Census, Gate, Seen, eventually, on_a_loop};
 use vertebra::testing::TestRuntime;
 use vertebra::{
-    Address, BoxError, Context, Deploy, DeployError, Failure, Handler, Registered, RequestError, Runtime, SendError,
+    Address, BoxError, Consumer, Context, Deploy, DeployError, Failure, Handler, RequestError, Runtime, SendError,
     Task, Verticle,
 };
 
@@ -29,7 +29,7 @@ struct Hoarder {
     census: Census,
     _token: Arc<()>,
     gate: Gate,
-    kept: RefCell<Vec<(Registered, Task)>>,
+    kept: RefCell<Vec<(Consumer, Task)>>,
     stopped: Seen<usize>,
 }
 

@@ -46,7 +46,10 @@ impl Verticle for Restless {
                     let address: Address<u32> = Address::dynamic(format!("restless.registration.{round}"));
                     let registered = ctx.serve_fn(address.clone(), |_| async { Ok(()) }).register()?;
                     ctx.bus().request(address, 1).await?;
-                    registered.unregister().await;
+                    match round % 2 {
+                        0 => registered.unregister().await,
+                        _ => assert_eq!(registered.unregister_now(), 0),
+                    }
                 }
                 Work::Tasks => {
                     ctx.spawn(pending()).abort();

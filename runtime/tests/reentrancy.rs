@@ -13,8 +13,8 @@ use std::time::Duration;
 use support::{Census, Gate, OnDrop, Seen, eventually, on_a_loop};
 use vertebra::testing::TestRuntime;
 use vertebra::{
-    Address, BoxError, Bus, Context, Deploy, Deployment, Failure, Handler, Published, Registered, RequestError,
-    Runtime, SendError, Verticle,
+    Address, BoxError, Bus, Consumer, Context, Deploy, Deployment, Failure, Handler, Published, RequestError, Runtime,
+    SendError, Verticle,
 };
 
 const ECHO: Address<u32, u32> = Address::new("echo");
@@ -397,7 +397,7 @@ impl Handler<u32> for Leaver {
 /// Serves one message.
 #[derive(Default)]
 struct Once {
-    registered: Cell<Option<Registered>>,
+    registered: Cell<Option<Consumer>>,
 }
 
 impl Verticle for Once {

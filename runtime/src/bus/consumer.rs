@@ -77,12 +77,23 @@ pub(crate) trait AnyConsumer: 'static {
     fn run(&self, core: &Rc<LoopCore>, budget: usize);
     /// Goes on with a suspended handler whose waker was called.
     fn resume(&self, core: &Rc<LoopCore>, slot: u32);
-    /// No message is taken any more; those accepted are still handled.
-    fn close(&self);
+    /// No message is taken any more; those accepted are still handled, also by one that is paused.
+    fn close(&self, core: &LoopCore);
+    /// Whether messages are still taken.
+    fn is_open(&self) -> bool;
+    /// Begins no handler any more until some are asked for.
+    fn pause(&self);
+    /// Begins so many more handlers than were asked for before; `usize::MAX` is as many as come.
+    fn fetch(&self, core: &LoopCore, handlers: usize);
+    /// Drops what is queued and ends its requests; what is on its way will find nobody. Gives the number of both.
+    /// Handlers in flight go on. Closed before.
+    fn discard(&self, core: &Rc<LoopCore>) -> usize;
+    /// Has something done when the last of its work is done; closed before, and not drained yet.
+    fn at_end(&self, act: Box<dyn FnOnce()>);
     /// Nothing is queued, on its way or being handled; or it was given up.
     fn is_drained(&self) -> bool;
     /// Where one waits for that, among others.
-    fn credit(&self) -> &Credit;
+    fn credit(&self) -> &Arc<Credit>;
     /// Drops what is queued and in flight and ends its requests; gives the number of messages given up, those on their
     /// way among them. Closed before.
     fn abandon(&self, core: &Rc<LoopCore>) -> usize;
@@ -96,7 +107,7 @@ pub(crate) struct Bounds {
 }
 
 /// A consumer with all its types: message, reply, the handler's future, and what starts one.
-pub(crate) struct Consumer<M, R, F, S> {
+pub(crate) struct LocalConsumer<M, R, F, S> {
     key: Cell<ConsumerKey>,
     address: Arc<str>,
     bounds: Bounds,
@@ -105,18 +116,27 @@ pub(crate) struct Consumer<M, R, F, S> {
     scheduled: Cell<bool>,
     slots: Slots<F>,
     credit: Arc<Credit>,
+    /// Places of the credit whose messages have begun in this turn; given back together.
+    owed: Cell<usize>,
     /// By loop: the way of the replies to its requests.
     reply_outboxes: RefCell<Vec<Option<ReplyOutbox<R>>>>,
     open: Cell<bool>,
+    /// Handlers that may still begin; `usize::MAX` when nobody has said how many.
+    demand: Cell<usize>,
+    /// What arrives has come too late: what was queued is discarded.
+    discarded: Cell<bool>,
     given_up: Cell<bool>,
+    at_end: Cell<Option<Box<dyn FnOnce()>>>,
 }
 
 type ReplyOutbox<R> = Rc<Outbox<RemoteReply<R>>>;
 
 /// Handlers that call handlers in place grow the stack; beyond this depth the message is queued instead.
 const DEPTH_MAX: usize = 16;
+/// The demand of a consumer that takes what comes.
+const FLOWING: usize = usize::MAX;
 
-impl<M, R, F, S> Consumer<M, R, F, S>
+impl<M, R, F, S> LocalConsumer<M, R, F, S>
 where
     M: Message,
     R: Message,
@@ -133,9 +153,13 @@ where
             scheduled: Cell::new(false),
             slots: Slots::default(),
             credit,
+            owed: Cell::new(0),
             reply_outboxes: RefCell::default(),
             open: Cell::new(true),
+            demand: Cell::new(FLOWING),
+            discarded: Cell::new(false),
             given_up: Cell::new(false),
+            at_end: Cell::default(),
         }
     }
 
@@ -144,8 +168,17 @@ where
         self.key.set(key);
     }
 
+    /// Whether another handler may begin now.
+    fn may_begin(&self) -> bool {
+        self.slots.in_flight() < self.bounds.in_flight && self.demand.get() > 0
+    }
+
     /// Starts a handler and polls it once. Suspended, it stays in the slot that is given.
     fn begin(&self, core: &Rc<LoopCore>, message: M, headers: Headers) -> Result<Result<R, Failure>, u32> {
+        let demand = self.demand.get();
+        if demand != FLOWING {
+            self.demand.set(demand.saturating_sub(1));
+        }
         // A closure may do things - and panic - before it has a future to give. No place is taken until it has.
         let future = match catch_unwind(AssertUnwindSafe(|| (self.start)(message, headers))) {
             Ok(future) => future,
@@ -205,11 +238,18 @@ where
         if returned > 0 {
             self.credit.give_back(returned);
         }
-        if !self.queue.borrow().is_empty() && self.slots.in_flight() < self.bounds.in_flight {
-            self.schedule(core);
-        }
+        self.schedule_if_ready(core);
         if !self.open.get() && self.is_drained() {
             self.credit.waiters.wake();
+            if let Some(act) = self.at_end.take() {
+                act();
+            }
+        }
+    }
+
+    fn schedule_if_ready(&self, core: &LoopCore) {
+        if !self.queue.borrow().is_empty() && self.may_begin() {
+            self.schedule(core);
         }
     }
 
@@ -220,7 +260,7 @@ where
     }
 }
 
-impl<M, R, F, S> Consume<M, R> for Consumer<M, R, F, S>
+impl<M, R, F, S> Consume<M, R> for LocalConsumer<M, R, F, S>
 where
     M: Message,
     R: Message,
@@ -229,11 +269,7 @@ where
 {
     fn call(&self, core: &Rc<LoopCore>, message: M, headers: Headers) -> Called<M, R> {
         // What is in the queue was there first. What is being delivered has begun: it is taken out one at a time.
-        if !self.queue.borrow().is_empty()
-            || self.slots.in_flight() >= self.bounds.in_flight
-            || core.depth() >= DEPTH_MAX
-            || !self.open.get()
-        {
+        if !self.queue.borrow().is_empty() || !self.may_begin() || core.depth() >= DEPTH_MAX || !self.open.get() {
             return Called::Busy(message, headers);
         }
         match self.begin(core, message, headers) {
@@ -252,18 +288,21 @@ where
     fn enqueue(&self, core: &LoopCore, envelope: Envelope<M>) -> Result<(), Envelope<M>> {
         // A message from another loop has its room already: that is what the credit is.
         let room = envelope.holds_credit || (self.open.get() && self.queue.borrow().len() < self.bounds.mailbox);
-        if !room {
+        if !room || self.discarded.get() {
+            if envelope.holds_credit {
+                self.credit.give_back(1);
+            }
             return Err(envelope);
         }
         self.queue.borrow_mut().push_back(envelope);
-        if self.slots.in_flight() < self.bounds.in_flight {
+        if self.may_begin() {
             self.schedule(core);
         }
         Ok(())
     }
 }
 
-impl<M, R, F, S> AnyConsumer for Consumer<M, R, F, S>
+impl<M, R, F, S> AnyConsumer for LocalConsumer<M, R, F, S>
 where
     M: Message,
     R: Message,
@@ -272,16 +311,15 @@ where
 {
     fn run(&self, core: &Rc<LoopCore>, budget: usize) {
         self.scheduled.set(false);
-        let mut returned = 0;
         let mut room = false;
         for _ in 0..budget {
-            if self.slots.in_flight() >= self.bounds.in_flight || !has_budget_remaining() {
+            if !self.may_begin() || !has_budget_remaining() {
                 break;
             }
             // One at a time: an empty queue must mean that nobody can be overtaken.
             let Some(envelope) = self.queue.borrow_mut().pop_front() else { break };
             if envelope.holds_credit {
-                returned += 1;
+                self.owed.set(self.owed.get() + 1);
             } else {
                 room = true;
             }
@@ -294,7 +332,7 @@ where
         if room {
             self.credit.waiters.wake();
         }
-        self.after_work(core, returned);
+        self.after_work(core, self.owed.take());
     }
 
     fn resume(&self, core: &Rc<LoopCore>, slot: u32) {
@@ -311,29 +349,60 @@ where
         }
     }
 
-    fn close(&self) {
+    fn close(&self, core: &LoopCore) {
         self.open.set(false);
+        self.demand.set(FLOWING);
         self.credit.close();
+        self.schedule_if_ready(core);
+    }
+
+    fn is_open(&self) -> bool {
+        self.open.get()
+    }
+
+    fn pause(&self) {
+        if self.open.get() {
+            self.demand.set(0);
+        }
+    }
+
+    fn fetch(&self, core: &LoopCore, handlers: usize) {
+        self.demand.set(self.demand.get().saturating_add(handlers));
+        self.schedule_if_ready(core);
     }
 
     fn is_drained(&self) -> bool {
-        self.given_up.get()
-            || (self.queue.borrow().is_empty() && self.slots.in_flight() == 0 && self.credit.taken() == 0)
+        let nothing_comes = || self.discarded.get() || (self.queue.borrow().is_empty() && self.credit.taken() == 0);
+        self.given_up.get() || (self.slots.in_flight() == 0 && nothing_comes())
     }
 
-    fn credit(&self) -> &Credit {
+    fn credit(&self) -> &Arc<Credit> {
         &self.credit
     }
 
-    fn abandon(&self, core: &Rc<LoopCore>) -> usize {
+    fn at_end(&self, act: Box<dyn FnOnce()>) {
+        self.at_end.set(Some(act));
+    }
+
+    fn discard(&self, core: &Rc<LoopCore>) -> usize {
+        if self.discarded.replace(true) {
+            return 0;
+        }
         let queue = self.queue.take();
-        let mut given_up = queue.len();
-        let mut returned = 0;
+        let queued = queue.len();
+        let mut returned = self.owed.take();
         for envelope in queue {
             returned += usize::from(envelope.holds_credit);
             self.answer(core, envelope.reply_to, Outcome::Closed);
             contain(|| drop(envelope));
         }
+        // Wakes whoever waits for the end, too.
+        self.credit.give_back(returned);
+        queued + self.credit.taken()
+    }
+
+    fn abandon(&self, core: &Rc<LoopCore>) -> usize {
+        let mut given_up = self.discard(core);
         for slot in self.slots.occupied() {
             if let Some(running) = self.slots.suspended(slot) {
                 given_up += 1;
@@ -343,8 +412,7 @@ where
             }
         }
         self.given_up.set(true);
-        self.credit.give_back(returned);
-        // What is taken now is on its way, and will find nobody.
-        given_up + self.credit.taken()
+        self.credit.waiters.wake();
+        given_up
     }
 }

@@ -5,4 +5,8 @@
 mod support;
 
 mod address;
+mod buffering;
+mod consumer_lifecycle;
 mod ledger;
+mod pause_resume_fetch;
+mod tap;
