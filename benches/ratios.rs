@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
+use adtrack_benches::Question;
 use adtrack_benches::ratios::{Effort, measure};
-use adtrack_benches::{Question, bus, cache, encode, request_path};
 use vertebra::BoxError;
 
 struct Arguments {
@@ -37,10 +37,24 @@ impl Arguments {
     }
 }
 
+type Questions = fn() -> Result<Vec<Question>, BoxError>;
+
+fn groups() -> Vec<Questions> {
+    vec![
+        adtrack_benches::bus::questions,
+        #[cfg(feature = "service")]
+        adtrack_benches::cache::questions,
+        #[cfg(feature = "service")]
+        adtrack_benches::encode::questions,
+        #[cfg(feature = "service")]
+        adtrack_benches::request_path::questions,
+    ]
+}
+
 fn main() -> Result<(), BoxError> {
     let arguments = Arguments::read(std::env::args().skip(1));
     let mut out = std::io::stdout().lock();
-    for questions in [bus::questions, cache::questions, encode::questions, request_path::questions] {
+    for questions in groups() {
         for mut question in questions()?.into_iter().filter_map(|question| arguments.narrow(question)) {
             measure(&mut question, arguments.effort, &mut out)?;
         }

@@ -7,15 +7,19 @@ mod bare;
 mod body;
 mod compare;
 mod loops;
+#[cfg(feature = "service")]
 mod program;
 mod question;
 mod stopwatch;
 mod window;
 
 pub mod bus;
+#[cfg(feature = "service")]
 pub mod cache;
+#[cfg(feature = "service")]
 pub mod encode;
 pub mod ratios;
+#[cfg(feature = "service")]
 pub mod request_path;
 
 pub use compare::compare;

@@ -95,6 +95,7 @@ impl Loops {
     }
 
     /// CPU time the first loop's thread has used.
+    #[cfg(feature = "service")]
     pub(crate) fn cpu(&self) -> Result<Duration, BoxError> {
         Ok(self.runtime.block_on(self.runtime.bus().request(CPU, AskCpu))?)
     }
