@@ -24,7 +24,7 @@ use crate::bus::consumer::{AnyConsumer, Consume, ConsumerKey};
 use crate::bus::outbox::Flush;
 use crate::bus::registry::Spoken;
 use crate::bus::replies::{AnyReplies, Replies};
-use crate::bus::route::{AnyRoute, LocalRoute};
+use crate::bus::route::{AnyRoute, LocalRoute, Target};
 use crate::deployment::Resident;
 use crate::message::Message;
 use crate::panic::contain;
@@ -57,12 +57,14 @@ pub(crate) fn note_sleep() {
 }
 
 /// Runs the closure with the loop of this thread, if it is one.
+#[inline]
 pub(crate) fn with_current<T>(act: impl FnOnce(&Rc<LoopCore>) -> T) -> Option<T> {
     // `try_with`: wakers are called while a thread's locals are being destroyed, too.
     CURRENT.try_with(|current| current.borrow().as_ref().map(act)).ok().flatten()
 }
 
 /// The loop of this thread, if it is one of this runtime.
+#[inline]
 pub(crate) fn current_of(shared: &Arc<Shared>) -> Option<Rc<LoopCore>> {
     with_current(Rc::clone).filter(|core| Arc::ptr_eq(&core.shared, shared))
 }
@@ -74,8 +76,8 @@ struct Placed {
     typed: Box<dyn Any>,
 }
 
-/// The waiting requests with one reply type: to be asked for by type, and to be swept without it.
-type ReplyTable = (Rc<dyn Any>, Rc<dyn AnyReplies>);
+/// The waiting requests with one reply type: an `Rc<Replies<R>>` to be asked for by type, and to be swept without it.
+type ReplyTable = (Box<dyn Any>, Rc<dyn AnyReplies>);
 
 /// What is pinned to a loop.
 pub(crate) struct LoopCore {
@@ -84,7 +86,9 @@ pub(crate) struct LoopCore {
     consumers: RefCell<Slab<Placed>>,
     generation: Cell<u32>,
     routes: RefCell<HashMap<Name, Rc<dyn AnyRoute>, BuildCarriedHash>>,
-    replies: RefCell<HashMap<TypeId, ReplyTable, BuildCarriedHash>>,
+    /// One for each reply type that was ever waited for here. None is ever taken out: their numbers are kept.
+    replies: RefCell<Vec<ReplyTable>>,
+    reply_types: RefCell<HashMap<TypeId, u32, BuildCarriedHash>>,
     ready: RefCell<VecDeque<ConsumerKey>>,
     woken: RefCell<VecDeque<(ConsumerKey, u32)>>,
     outgoing: RefCell<Vec<Rc<dyn Flush>>>,
@@ -113,6 +117,7 @@ impl LoopCore {
             generation: Cell::new(0),
             routes: RefCell::default(),
             replies: RefCell::default(),
+            reply_types: RefCell::default(),
             ready: RefCell::default(),
             woken: RefCell::default(),
             outgoing: RefCell::default(),
@@ -129,6 +134,7 @@ impl LoopCore {
         })
     }
 
+    #[inline]
     pub(crate) fn id(&self) -> usize {
         self.own.id
     }
@@ -189,6 +195,14 @@ impl LoopCore {
 
     // ---- routes and replies
 
+    /// The consumer of an address whose turn it is, if the way there is known and nothing has changed since it was found.
+    #[inline]
+    pub(crate) fn pick<M: Message, R: Message>(&self, address: &Address<M, R>) -> Option<Target<M, R>> {
+        let routes = self.routes.borrow();
+        let route: &dyn Any = &**routes.get(address.key())?;
+        route.downcast_ref::<LocalRoute<M, R>>()?.pick_known()
+    }
+
     /// The way to an address.
     pub(crate) fn route<M: Message, R: Message>(
         &self,
@@ -237,24 +251,34 @@ impl LoopCore {
 
     /// The requests of this loop that wait for a reply of this type.
     pub(crate) fn replies<R: Message>(&self) -> Rc<Replies<R>> {
-        let mut tables = self.replies.borrow_mut();
-        let (any, _) = tables.entry(TypeId::of::<R>()).or_insert_with(|| {
-            let table = Rc::new(Replies::<R>::new());
-            (Rc::clone(&table) as Rc<dyn Any>, table as Rc<dyn AnyReplies>)
-        });
-        match Rc::clone(any).downcast() {
-            Ok(table) => table,
-            Err(_) => unreachable!("the table is kept under the id of its type"),
+        let known = self.reply_types.borrow().get(&TypeId::of::<R>()).copied();
+        if let Some(table) = known.and_then(|number| self.replies_at(number)) {
+            return table;
         }
+        let mut tables = self.replies.borrow_mut();
+        let number = tables.len() as u32; // there are not so many types
+        let table = Rc::new(Replies::<R>::new(number));
+        tables.push((Box::new(Rc::clone(&table)), Rc::clone(&table) as Rc<dyn AnyReplies>));
+        self.reply_types.borrow_mut().insert(TypeId::of::<R>(), number);
+        table
+    }
+
+    /// The same by the number of the table, which spares looking for it.
+    #[inline]
+    pub(crate) fn replies_at<R: Message>(&self, number: u32) -> Option<Rc<Replies<R>>> {
+        let tables = self.replies.borrow();
+        let (typed, _) = tables.get(number as usize)?;
+        typed.downcast_ref::<Rc<Replies<R>>>().cloned()
     }
 
     fn reply_tables(&self) -> Vec<Rc<dyn AnyReplies>> {
-        self.replies.borrow().values().map(|(_, table)| Rc::clone(table)).collect()
+        self.replies.borrow().iter().map(|(_, table)| Rc::clone(table)).collect()
     }
 
     // ---- work of the next turn
 
     /// The consumer has messages to handle.
+    #[inline]
     pub(crate) fn schedule(&self, consumer: ConsumerKey) {
         self.ready.borrow_mut().push_back(consumer);
         self.wake_driver();
@@ -280,17 +304,23 @@ impl LoopCore {
         }
     }
 
+    #[inline]
     fn wake_driver(&self) {
-        if !self.driver_woken.replace(true)
-            && let Some(driver) = &*self.driver.borrow()
-        {
+        if !self.driver_woken.replace(true) {
+            self.wake_idle_driver();
+        }
+    }
+
+    fn wake_idle_driver(&self) {
+        if let Some(driver) = &*self.driver.borrow() {
             driver.wake_by_ref();
         }
     }
 
     // ---- for the driver
 
-    fn begin_turn(&self, waker: &Waker) {
+    /// Gives whether another thread has left something to do.
+    fn begin_turn(&self, waker: &Waker) -> bool {
         let known = self.driver.borrow().as_ref().is_some_and(|driver| driver.will_wake(waker));
         if !known {
             self.driver.replace(Some(waker.clone()));
@@ -298,7 +328,7 @@ impl LoopCore {
         }
         // Set during the turn, so that nothing wakes the driver for work it is about to see anyway.
         self.driver_woken.set(true);
-        self.own.clear_notified();
+        self.own.take_notified()
     }
 
     fn end_turn(&self, parcels_left: bool) {
@@ -331,10 +361,11 @@ impl LoopCore {
         self.ready.borrow_mut().pop_front()
     }
 
-    fn take_outgoing(&self) -> Vec<Rc<dyn Flush>> {
-        let mut outgoing = self.refused.take();
-        outgoing.append(&mut self.outgoing.borrow_mut());
-        outgoing
+    /// Whether there was any.
+    fn take_outgoing(&self, into: &mut Vec<Rc<dyn Flush>>) -> bool {
+        into.append(&mut self.refused.borrow_mut());
+        into.append(&mut self.outgoing.borrow_mut());
+        !into.is_empty()
     }
 
     fn flush_when_retried(&self, outbox: Rc<dyn Flush>) {
@@ -359,7 +390,17 @@ impl LoopCore {
 
     // ---- time
 
+    /// A turn begins. The clock is read when it may be time for something, and often enough that deadlines made meanwhile
+    /// are not far off.
+    fn note_turn(&self, timer_fired: bool) {
+        if timer_fired || self.ticks.note_turn() {
+            self.read_clock();
+            self.sweep();
+        }
+    }
+
     /// The instant from which a request of now counts its time, and which reading of the clock that is.
+    #[inline]
     pub(crate) fn tick_for_deadline(&self) -> (u64, u64) {
         if self.ticks.is_stale() {
             self.read_clock();
@@ -383,16 +424,19 @@ impl LoopCore {
 
     // ---- handlers in place
 
+    #[inline]
     pub(crate) fn depth(&self) -> usize {
         self.depth.get()
     }
 
+    #[inline]
     pub(crate) fn enter_handler(&self) -> usize {
         let depth = self.depth.get();
         self.depth.set(depth + 1);
         depth
     }
 
+    #[inline]
     pub(crate) fn leave_handler(&self, depth: usize) {
         self.depth.set(depth);
     }
@@ -460,7 +504,9 @@ impl LoopCore {
         while let Some(parcel) = inbox.take() {
             contain(|| parcel.open(self));
         }
-        for outbox in self.take_outgoing() {
+        let mut outgoing = Vec::new();
+        self.take_outgoing(&mut outgoing);
+        for outbox in outgoing {
             outbox.flush(self);
         }
         self.own.set_driver(None);

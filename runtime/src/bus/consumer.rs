@@ -4,13 +4,11 @@
 //! No borrow of a cell is alive while user code runs, and user code is also `Drop`, `Clone` and a waker.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 
 use tokio::task::coop::has_budget_remaining;
 
@@ -21,8 +19,8 @@ use crate::panic::{contain, panic_text};
 
 use super::credit::Credit;
 use super::outbox::Outbox;
-use super::replies::{Outcome, RemoteReply, ReplyKey};
-use super::slots::{Running, Slots};
+use super::replies::{Outcome, RemoteReply, Replies, ReplyKey};
+use super::slots::{Polled, Running, Slots};
 
 /// Which consumer of a loop, and which of those that had its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,6 +116,8 @@ pub(crate) struct LocalConsumer<M, R, F, S> {
     credit: Arc<Credit>,
     /// Places of the credit whose messages have begun in this turn; given back together.
     owed: Cell<usize>,
+    /// The requests of this loop that replies go to; known once there is one.
+    replies: OnceCell<Rc<Replies<R>>>,
     /// By loop: the way of the replies to its requests.
     reply_outboxes: RefCell<Vec<Option<ReplyOutbox<R>>>>,
     open: Cell<bool>,
@@ -154,6 +154,7 @@ where
             slots: Slots::default(),
             credit,
             owed: Cell::new(0),
+            replies: OnceCell::new(),
             reply_outboxes: RefCell::default(),
             open: Cell::new(true),
             demand: Cell::new(FLOWING),
@@ -174,53 +175,74 @@ where
     }
 
     /// Starts a handler and polls it once. Suspended, it stays in the slot that is given.
-    fn begin(&self, core: &Rc<LoopCore>, message: M, headers: Headers) -> Result<Result<R, Failure>, u32> {
+    #[inline]
+    fn begin(
+        &self,
+        core: &Rc<LoopCore>,
+        message: M,
+        headers: Headers,
+        reply_to: ReplyTo,
+    ) -> Result<Result<R, Failure>, u32> {
         let demand = self.demand.get();
         if demand != FLOWING {
             self.demand.set(demand.saturating_sub(1));
         }
-        // A closure may do things - and panic - before it has a future to give. No place is taken until it has.
-        let future = match catch_unwind(AssertUnwindSafe(|| (self.start)(message, headers))) {
-            Ok(future) => future,
-            Err(panic) => return Ok(Err(self.panicked(core, panic.as_ref()))),
-        };
-        let (slot, mut running) = self.slots.take(core, self.key.get(), future);
-        match self.poll(core, &mut running) {
-            Poll::Ready(result) => {
-                self.release(slot, running);
+        let mut running = self.slots.take(core, self.key.get());
+        let depth = core.enter_handler();
+        let polled = running.start(|| (self.start)(message, headers));
+        core.leave_handler(depth);
+        match polled {
+            Polled::Ready(result) => {
+                self.slots.give_back(running);
                 Ok(result)
             }
-            Poll::Pending => {
-                self.slots.put_back(slot, running);
+            Polled::Pending => {
+                let slot = running.slot;
+                self.slots.suspend(running, reply_to);
                 Err(slot)
             }
+            Polled::DropPanicked(result, panic) => {
+                self.drop_panicked(core, running, panic.as_ref());
+                Ok(result)
+            }
+            Polled::Panicked(panic) => Ok(Err(self.panicked(core, running, panic.as_ref()))),
         }
     }
 
-    fn poll(&self, core: &LoopCore, running: &mut Running<F>) -> Poll<Result<R, Failure>> {
-        let depth = core.enter_handler();
-        let polled = running.poll();
-        core.leave_handler(depth);
-        polled.unwrap_or_else(|panic| Poll::Ready(Err(self.panicked(core, panic.as_ref()))))
-    }
-
-    fn panicked(&self, core: &LoopCore, panic: &(dyn Any + Send)) -> Failure {
+    #[cold]
+    fn panicked(&self, core: &LoopCore, running: Running<F>, panic: &(dyn Any + Send)) -> Failure {
+        self.cut_off(core, running);
         let panic = panic_text(panic);
         core.count_panic();
         tracing::error!(address = %self.address, panic, "a handler panicked; its request fails, its verticle goes on");
         Failure::new(Failure::UNSPECIFIED, format!("the handler of {} panicked: {panic}", self.address))
     }
 
-    fn release(&self, slot: u32, running: Running<F>) {
-        if !self.slots.release(slot, running) {
-            tracing::error!(address = %self.address, "a handler panicked while it was dropped");
+    /// Drops a handler that has not finished.
+    #[cold]
+    fn cut_off(&self, core: &LoopCore, mut running: Running<F>) {
+        match running.cut_off() {
+            Ok(()) => self.slots.give_back(running),
+            Err(panic) => self.drop_panicked(core, running, panic.as_ref()),
         }
+    }
+
+    #[cold]
+    fn drop_panicked(&self, core: &LoopCore, running: Running<F>, panic: &(dyn Any + Send)) {
+        let panic = panic_text(panic);
+        core.count_panic();
+        tracing::error!(address = %self.address, panic, "a handler panicked while it was dropped");
+        self.slots.replace(core, self.key.get(), running);
+    }
+
+    fn replies(&self, core: &LoopCore) -> &Replies<R> {
+        self.replies.get_or_init(|| core.replies())
     }
 
     fn answer(&self, core: &Rc<LoopCore>, reply_to: ReplyTo, outcome: Outcome<R>) {
         match reply_to {
             ReplyTo::Nobody => {}
-            ReplyTo::Local(key) => core.replies::<R>().end(key, outcome),
+            ReplyTo::Local(key) => self.replies(core).end(key, outcome),
             ReplyTo::Remote(target, to) => self.reply_outbox(target as usize).push(core, RemoteReply { to, outcome }),
         }
     }
@@ -272,7 +294,7 @@ where
         if !self.queue.borrow().is_empty() || !self.may_begin() || core.depth() >= DEPTH_MAX || !self.open.get() {
             return Called::Busy(message, headers);
         }
-        match self.begin(core, message, headers) {
+        match self.begin(core, message, headers, ReplyTo::Nobody) {
             Ok(result) => {
                 self.after_work(core, 0);
                 Called::Done(result)
@@ -324,9 +346,8 @@ where
                 room = true;
             }
             let reply_to = envelope.reply_to;
-            match self.begin(core, envelope.message, envelope.headers) {
-                Ok(result) => self.answer(core, reply_to, Outcome::Replied(result)),
-                Err(slot) => self.reply_to(slot, reply_to),
+            if let Ok(result) = self.begin(core, envelope.message, envelope.headers, reply_to) {
+                self.answer(core, reply_to, Outcome::Replied(result));
             }
         }
         if room {
@@ -338,15 +359,24 @@ where
     fn resume(&self, core: &Rc<LoopCore>, slot: u32) {
         // A waker that outlived its handler, or was called while the handler is being polled: nothing to do.
         let Some(mut running) = self.slots.suspended(slot) else { return };
-        match self.poll(core, &mut running) {
-            Poll::Pending => self.slots.put_back(slot, running),
-            Poll::Ready(result) => {
-                let reply_to = self.slots.reply_to(slot);
-                self.release(slot, running);
-                self.answer(core, reply_to, Outcome::Replied(result));
-                self.after_work(core, 0);
+        let depth = core.enter_handler();
+        let polled = running.poll();
+        core.leave_handler(depth);
+        let reply_to = self.slots.reply_to(slot);
+        let result = match polled {
+            Polled::Pending => return self.slots.put_back(running),
+            Polled::Ready(result) => {
+                self.slots.give_back(running);
+                result
             }
-        }
+            Polled::DropPanicked(result, panic) => {
+                self.drop_panicked(core, running, panic.as_ref());
+                result
+            }
+            Polled::Panicked(panic) => Err(self.panicked(core, running, panic.as_ref())),
+        };
+        self.answer(core, reply_to, Outcome::Replied(result));
+        self.after_work(core, 0);
     }
 
     fn close(&self, core: &LoopCore) {
@@ -407,7 +437,7 @@ where
             if let Some(running) = self.slots.suspended(slot) {
                 given_up += 1;
                 let reply_to = self.slots.reply_to(slot);
-                self.release(slot, running);
+                self.cut_off(core, running);
                 self.answer(core, reply_to, Outcome::Closed);
             }
         }

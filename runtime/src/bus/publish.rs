@@ -32,7 +32,7 @@ pub(super) fn publish<M: Message + Clone, R: Message>(bus: &Bus, to: &Address<M,
 fn from_loop<M: Message + Clone, R: Message>(core: &Rc<LoopCore>, to: &Address<M, R>, message: M) -> Published {
     let targets = targets(core, to);
     hand_out(&targets, message, |target, message| match target {
-        Target::Local { consumer, .. } => {
+        Target::Local(consumer) => {
             let envelope =
                 Envelope { message, headers: Headers::default(), reply_to: ReplyTo::Nobody, holds_credit: false };
             consumer.enqueue(core, envelope).is_ok()

@@ -52,6 +52,7 @@ pub(crate) struct Served {
 }
 
 impl Served {
+    #[inline]
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }

@@ -56,6 +56,8 @@ enum Then<R> {
 
 /// The waiting requests of one loop with one reply type.
 pub(crate) struct Replies<R> {
+    /// Which of its loop's tables this is.
+    pub(crate) table: u32,
     slots: RefCell<Slab<Slot<R>>>,
     generation: Cell<u64>,
     /// No slot's deadline is earlier. May be earlier than all of them: then a sweep finds nothing and sets it anew.
@@ -63,8 +65,8 @@ pub(crate) struct Replies<R> {
 }
 
 impl<R: Message> Replies<R> {
-    pub(crate) fn new() -> Self {
-        Self { slots: RefCell::default(), generation: Cell::new(0), earliest: Cell::new(u64::MAX) }
+    pub(crate) fn new(table: u32) -> Self {
+        Self { table, slots: RefCell::default(), generation: Cell::new(0), earliest: Cell::new(u64::MAX) }
     }
 
     /// Takes a slot for a request of this loop that must end `timeout` nanoseconds from now.

@@ -33,7 +33,12 @@ pub struct Request<'b, M: Message, R: Message> {
 
 enum State<M, R: Message> {
     New(M, Headers),
-    Waiting { event_loop: usize, key: ReplyKey },
+    /// With the number of its table on that loop.
+    Waiting {
+        event_loop: u32,
+        table: u32,
+        key: ReplyKey,
+    },
     Elsewhere(Pin<Box<dyn Future<Output = Result<R, RequestError>> + Send>>),
     Ended,
 }
@@ -84,7 +89,7 @@ impl<'b, M: Message, R: Message> Request<'b, M, R> {
     /// Finds the consumer and hands the message over; a handler that finishes at once ends the request here.
     fn begin(&mut self, core: &Rc<LoopCore>, message: M, headers: Headers) -> Poll<Result<R, RequestError>> {
         match reach(core, &self.to) {
-            Ok(Reached::Local(consumer, _)) => self.begin_here(core, consumer.as_ref(), message, headers),
+            Ok(Reached::Local(consumer)) => self.begin_here(core, consumer.as_ref(), message, headers),
             Ok(Reached::Remote(remote)) => self.begin_there(core, &remote, message, headers),
             Ok(Reached::Full(_)) => Poll::Ready(Err(self.overloaded())),
             Err(NoRoute::NoHandlers) => Poll::Ready(Err(RequestError::NoHandlers { address: self.address() })),
@@ -130,15 +135,16 @@ impl<'b, M: Message, R: Message> Request<'b, M, R> {
         headers: Headers,
     ) -> Poll<Result<R, RequestError>> {
         let key = self.wait(core);
-        let reply_to = ReplyTo::Remote(core.id() as u32, key); // 1,024 loops and a few with names
+        let reply_to = ReplyTo::Remote(loop_number(core), key);
         let reply = std::marker::PhantomData;
         remote.outbox.push(core, RemoteMessage { to: remote.consumer, message, headers, reply_to, reply });
         Poll::Pending
     }
 
     fn wait(&mut self, core: &LoopCore) -> ReplyKey {
-        let key = core.replies::<R>().wait(core, nanos(self.timeout));
-        self.state = State::Waiting { event_loop: core.id(), key };
+        let replies = core.replies::<R>();
+        let key = replies.wait(core, nanos(self.timeout));
+        self.state = State::Waiting { event_loop: loop_number(core), table: replies.table, key };
         key
     }
 
@@ -148,12 +154,20 @@ impl<'b, M: Message, R: Message> Request<'b, M, R> {
 
     /// Takes the request away from the loop it was begun on; that loop is told, wherever this is.
     fn let_go(&mut self) {
-        let State::Waiting { event_loop, key } = std::mem::replace(&mut self.state, State::Ended) else { return };
+        let State::Waiting { event_loop, key, .. } = self.state else { return };
+        self.state = State::Ended;
         match current_of(&self.bus.shared) {
-            Some(core) if core.id() == event_loop => core.replies::<R>().abandon(key),
-            _ => self.bus.shared.event_loop(event_loop).do_job(move |core| core.replies::<R>().abandon(key)),
+            Some(core) if loop_number(&core) == event_loop => core.replies::<R>().abandon(key),
+            _ => {
+                let home = self.bus.shared.event_loop(event_loop as usize);
+                home.do_job(move |core| core.replies::<R>().abandon(key));
+            }
         }
     }
+}
+
+fn loop_number(core: &LoopCore) -> u32 {
+    core.id() as u32 // 1,024 loops and a few with names
 }
 
 impl<M: Message, R: Message> Future for Request<'_, M, R> {
@@ -183,9 +197,12 @@ impl<M: Message, R: Message> Future for Request<'_, M, R> {
         }
         let ended = match &mut this.state {
             State::Elsewhere(outcome) => ready!(outcome.as_mut().poll(cx)),
-            State::Waiting { event_loop, key } => match current_of(&this.bus.shared) {
-                Some(core) if core.id() == *event_loop => {
-                    let outcome = ready!(core.replies::<R>().poll(*key, cx));
+            State::Waiting { event_loop, table, key } => match current_of(&this.bus.shared) {
+                Some(core) if loop_number(&core) == *event_loop => {
+                    let outcome = match core.replies_at::<R>(*table) {
+                        Some(replies) => ready!(replies.poll(*key, cx)),
+                        None => None,
+                    };
                     this.error(outcome)
                 }
                 // Begun on a loop and carried away from it: its slot is out of reach.

@@ -29,16 +29,14 @@ pub enum Route {
 
 /// A consumer to choose.
 pub(crate) enum Target<M, R> {
-    Local { consumer: Rc<dyn Consume<M, R>>, credit: Arc<Credit> },
+    Local(Rc<dyn Consume<M, R>>),
     Remote(Rc<Remote<M, R>>),
 }
 
 impl<M, R> Clone for Target<M, R> {
     fn clone(&self) -> Self {
         match self {
-            Self::Local { consumer, credit } => {
-                Self::Local { consumer: Rc::clone(consumer), credit: Arc::clone(credit) }
-            }
+            Self::Local(consumer) => Self::Local(Rc::clone(consumer)),
             Self::Remote(remote) => Self::Remote(Rc::clone(remote)),
         }
     }
@@ -79,9 +77,14 @@ impl<M: Message, R: Message> LocalRoute<M, R> {
         &self.served
     }
 
-    /// The consumer whose turn it is; `None` when the address is served no more.
-    fn pick(&self, core: &LoopCore) -> Option<Target<M, R>> {
-        self.refresh(core);
+    /// The consumer whose turn it is; `None` when there is none, or when registrations have changed.
+    #[inline]
+    pub(crate) fn pick_known(&self) -> Option<Target<M, R>> {
+        if self.served.version() == self.seen.get() { self.pick() } else { None }
+    }
+
+    #[inline]
+    fn pick(&self) -> Option<Target<M, R>> {
         let targets = self.targets.borrow();
         let choice = match self.served.route {
             Route::PreferLocal if self.here.get() > 0 => self.here.get(),
@@ -112,17 +115,12 @@ impl<M: Message, R: Message> LocalRoute<M, R> {
         let (version, registrations) = self.served.registrations();
         let own = core.id();
         let (here, elsewhere): (Vec<_>, Vec<_>) = registrations.into_iter().partition(|known| known.event_loop == own);
-        let local = here.into_iter().filter_map(|known| self.local(core, &known));
+        let local = here.into_iter().filter_map(|known| core.consumer::<M, R>(known.consumer).map(Target::Local));
         let mut targets: Vec<_> = local.collect();
         self.here.set(targets.len());
         targets.extend(elsewhere.into_iter().map(|known| self.remote(known)));
         self.targets.replace(targets.into());
         self.seen.set(version);
-    }
-
-    fn local(&self, core: &LoopCore, known: &Registration) -> Option<Target<M, R>> {
-        let consumer = core.consumer::<M, R>(known.consumer)?;
-        Some(Target::Local { consumer, credit: Arc::clone(&known.credit) })
     }
 
     /// The outbox of a consumer that was known before is kept: what waits in it must not be overtaken.
@@ -142,8 +140,13 @@ impl<M: Message, R: Message> LocalRoute<M, R> {
 /// The consumer whose turn it is. A route that has become empty is forgotten and looked up once more, because the
 /// address may have been served anew since.
 fn find<M: Message, R: Message>(core: &LoopCore, to: &Address<M, R>) -> Result<Target<M, R>, NoRoute> {
+    if let Some(target) = core.pick(to) {
+        return Ok(target);
+    }
     for _ in 0..2 {
-        match core.route(to)?.pick(core) {
+        let route = core.route(to)?;
+        route.refresh(core);
+        match route.pick() {
             Some(target) => return Ok(target),
             None => core.forget_route(to.key()),
         }
@@ -154,7 +157,7 @@ fn find<M: Message, R: Message>(core: &LoopCore, to: &Address<M, R>) -> Result<T
 /// A consumer that can be handed a message.
 pub(crate) enum Reached<M, R> {
     /// On this loop.
-    Local(Rc<dyn Consume<M, R>>, Arc<Credit>),
+    Local(Rc<dyn Consume<M, R>>),
     /// On another one. A place of its credit is taken.
     Remote(Rc<Remote<M, R>>),
     /// On another one, and there is no room.
@@ -165,7 +168,7 @@ pub(crate) enum Reached<M, R> {
 pub(crate) fn reach<M: Message, R: Message>(core: &LoopCore, to: &Address<M, R>) -> Result<Reached<M, R>, NoRoute> {
     for _ in 0..CLOSING_TRIES {
         match find(core, to)? {
-            Target::Local { consumer, credit } => return Ok(Reached::Local(consumer, credit)),
+            Target::Local(consumer) => return Ok(Reached::Local(consumer)),
             Target::Remote(remote) if remote.credit.take(1) == 1 => return Ok(Reached::Remote(remote)),
             // Closed after it was found: it is out of the registry already, the next look finds another one or none.
             Target::Remote(remote) if remote.credit.is_closed() => {}

@@ -33,8 +33,13 @@ pub struct Sending<'b, M: Message, R: Message> {
     to: Address<M, R>,
     timeout: Duration,
     message: Option<(M, Headers)>,
-    /// Set when there is no room, so that the usual send reads no clock and costs no timer.
-    deadline: Option<u64>,
+    /// Made when there is no room, so that the usual send reads no clock, costs no timer and is small.
+    waiting: Option<Box<Waiting>>,
+}
+
+/// A wait for room.
+struct Waiting {
+    deadline: u64,
     timer: Timer,
     polls: u64,
     waits: Vec<Wait>,
@@ -54,7 +59,7 @@ impl<'b, M: Message, R: Message> Sending<'b, M, R> {
     pub(super) fn new(bus: &'b Bus, to: Address<M, R>, message: M) -> Self {
         let timeout = bus.shared.options.request_timeout;
         let message = Some((message, Headers::default()));
-        Self { bus, to, timeout, message, deadline: None, timer: Timer::default(), polls: 0, waits: Vec::new() }
+        Self { bus, to, timeout, message, waiting: None }
     }
 
     /// How long to wait for room, at least a millisecond. Counted from when there was none. The default is that of
@@ -72,13 +77,35 @@ impl<'b, M: Message, R: Message> Sending<'b, M, R> {
         self
     }
 
-    fn expired(&mut self, cx: &mut Context<'_>) -> bool {
+    /// There was no room: waits for some, and tries again until there is or the time is up.
+    #[cold]
+    fn wait(&mut self, mut full: Full<M>, cx: &mut Context<'_>) -> Poll<Result<(), SendError<M>>> {
         let shared = &self.bus.shared;
-        let timeout = self.timeout;
-        let deadline = *self.deadline.get_or_insert_with(|| shared.clock.ticks().saturating_add(nanos(timeout)));
-        self.timer.is_over(shared, deadline, cx)
+        let waiting = self.waiting.get_or_insert_with(|| {
+            let deadline = shared.clock.ticks().saturating_add(nanos(self.timeout));
+            Box::new(Waiting { deadline, timer: Timer::default(), polls: 0, waits: Vec::new() })
+        });
+        waiting.polls += 1;
+        for _ in 0..LOOKS_PER_POLL {
+            if waiting.timer.is_over(shared, waiting.deadline, cx) {
+                return Poll::Ready(Err(SendError::Full(full.message)));
+            }
+            if !waiting.wait_at(full.at, cx) {
+                self.message = Some((full.message, full.headers));
+                return Poll::Pending;
+            }
+            full = match attempt(self.bus, &self.to, full.message, full.headers) {
+                Attempt::Done(result) => return Poll::Ready(result),
+                Attempt::Full(full) => full,
+            };
+        }
+        self.message = Some((full.message, full.headers));
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
+}
 
+impl Waiting {
     /// Announces the wait there; gives whether it is worth another look.
     ///
     /// Announced first, looked at after: room that comes in between is not missed. With several consumers the turn goes
@@ -106,35 +133,20 @@ impl<M: Message, R: Message> Future for Sending<'_, M, R> {
     type Output = Result<(), SendError<M>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let budget = std::task::ready!(tokio::task::coop::poll_proceed(cx));
+        // No part of tokio's budget: room is bounded, and whoever sends more than there is waits for it.
         let this = &mut *self;
-        this.polls += 1;
-        for _ in 0..LOOKS_PER_POLL {
-            // Polled again after it was done: there is nothing left to send, and nothing to report.
-            let Some((message, headers)) = this.message.take() else { return Poll::Ready(Ok(())) };
-            let full = match attempt(this.bus, &this.to, message, headers) {
-                Attempt::Done(result) => {
-                    budget.made_progress();
-                    return Poll::Ready(result);
-                }
-                Attempt::Full(full) => full,
-            };
-            if this.expired(cx) {
-                return Poll::Ready(Err(SendError::Full(full.message)));
-            }
-            this.message = Some((full.message, full.headers));
-            if !this.wait_at(full.at, cx) {
-                return Poll::Pending;
-            }
+        // Polled again after it was done: there is nothing left to send, and nothing to report.
+        let Some((message, headers)) = this.message.take() else { return Poll::Ready(Ok(())) };
+        match attempt(this.bus, &this.to, message, headers) {
+            Attempt::Done(result) => Poll::Ready(result),
+            Attempt::Full(full) => this.wait(full, cx),
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 }
 
 impl<M: Message, R: Message> Drop for Sending<'_, M, R> {
     fn drop(&mut self) {
-        for wait in &self.waits {
+        for wait in self.waiting.iter().flat_map(|waiting| &waiting.waits) {
             wait.at.waiters().stop_waiting(wait.ticket);
         }
     }
@@ -214,12 +226,13 @@ fn from_loop<M: Message, R: Message>(
     headers: Headers,
 ) -> Attempt<M> {
     match reach(core, to) {
-        Ok(Reached::Local(consumer, credit)) => {
+        Ok(Reached::Local(consumer)) => {
             let envelope = Envelope { message, headers, reply_to: ReplyTo::Nobody, holds_credit: false };
             match consumer.enqueue(core, envelope) {
                 Ok(()) => Attempt::Done(Ok(())),
                 Err(Envelope { message, headers, .. }) => {
-                    Attempt::Full(Full { message, headers, at: NoRoom::Here(credit) })
+                    let at = NoRoom::Here(Arc::clone(consumer.credit()));
+                    Attempt::Full(Full { message, headers, at })
                 }
             }
         }

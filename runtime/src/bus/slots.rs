@@ -1,5 +1,6 @@
 //! The places of a consumer's running handlers. They are used again, so that starting a handler allocates nothing.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,105 +15,169 @@ use super::consumer::{ConsumerKey, ReplyTo};
 
 /// All places there have been so far; as many as handlers have ever been in flight at a time.
 pub(super) struct Slots<F> {
-    all: RefCell<Vec<Slot<F>>>,
-    free: RefCell<Vec<u32>>,
+    free: RefCell<Vec<Running<F>>>,
+    /// By slot. As long as the slots there have been, once one of their handlers was suspended.
+    suspended: RefCell<Vec<Suspended<F>>>,
+    made: Cell<u32>,
     in_flight: Cell<usize>,
 }
 
-struct Slot<F> {
+struct Suspended<F> {
     /// Taken out while the handler is polled, because it may call its own address meanwhile.
     running: Option<Running<F>>,
     reply_to: ReplyTo,
-    occupied: bool,
 }
 
-/// A handler with what polls it. Its box and its waker stay for the next one.
+/// A place with the handler in it and what polls it. Its box and its waker stay for the next handler.
 pub(super) struct Running<F> {
+    pub(super) slot: u32,
     future: Pin<Box<Option<F>>>,
     waker: Waker,
     flag: Arc<SlotWaker>,
 }
 
+/// What came of polling a handler. When it has ended, its future is gone.
+pub(super) enum Polled<T> {
+    Pending,
+    Ready(T),
+    /// It finished, and panicked when it was dropped.
+    DropPanicked(T, Box<dyn Any + Send>),
+    Panicked(Box<dyn Any + Send>),
+}
+
 impl<F: Future> Running<F> {
-    /// Polls the handler; a panic is given as such.
-    pub(super) fn poll(&mut self) -> std::thread::Result<Poll<F::Output>> {
+    fn new(core: &LoopCore, consumer: ConsumerKey, slot: u32) -> Self {
+        let flag = SlotWaker::new(core.own(), consumer, slot);
+        Self { slot, future: Box::pin(None), waker: Waker::from(Arc::clone(&flag)), flag }
+    }
+
+    /// Starts a handler and polls it.
+    #[inline]
+    pub(super) fn start(&mut self, start: impl FnOnce() -> F) -> Polled<F::Output> {
+        self.guarded(|future, cx| {
+            future.set(Some(start()));
+            poll_in_place(future, cx)
+        })
+    }
+
+    /// Polls the handler.
+    #[inline]
+    pub(super) fn poll(&mut self) -> Polled<F::Output> {
+        self.guarded(poll_in_place)
+    }
+
+    /// One guard round all that is foreign: it costs as much as starting a handler does.
+    #[inline]
+    fn guarded(
+        &mut self,
+        poll: impl FnOnce(&mut Pin<Box<Option<F>>>, &mut Context<'_>) -> Poll<F::Output>,
+    ) -> Polled<F::Output> {
         self.flag.about_to_poll();
         let mut cx = Context::from_waker(&self.waker);
-        catch_unwind(AssertUnwindSafe(|| match self.future.as_mut().as_pin_mut() {
-            Some(future) => future.poll(&mut cx),
-            None => Poll::Pending,
-        }))
+        let mut result = None;
+        let future = &mut self.future;
+        let guarded = catch_unwind(AssertUnwindSafe(|| {
+            if let Poll::Ready(value) = poll(future, &mut cx) {
+                result = Some(value);
+                // Outside any borrow: what the handler held may run foreign code.
+                future.set(None);
+            }
+        }));
+        match (guarded, result) {
+            (Ok(()), None) => Polled::Pending,
+            (Ok(()), Some(result)) => Polled::Ready(result),
+            (Err(panic), Some(result)) => Polled::DropPanicked(result, panic),
+            (Err(panic), None) => Polled::Panicked(panic),
+        }
+    }
+
+    /// Drops the handler, if there is one; gives the panic when it panicked at that.
+    pub(super) fn cut_off(&mut self) -> Result<(), Box<dyn Any + Send>> {
+        catch_unwind(AssertUnwindSafe(|| self.future.set(None)))
+    }
+}
+
+#[inline]
+fn poll_in_place<F: Future>(future: &mut Pin<Box<Option<F>>>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    match future.as_mut().as_pin_mut() {
+        Some(future) => future.poll(cx),
+        None => Poll::Pending,
     }
 }
 
 impl<F> Default for Slots<F> {
     fn default() -> Self {
-        Self { all: RefCell::default(), free: RefCell::default(), in_flight: Cell::new(0) }
+        Self { free: RefCell::default(), suspended: RefCell::default(), made: Cell::new(0), in_flight: Cell::new(0) }
     }
 }
 
-impl<F> Slots<F> {
+impl<F: Future> Slots<F> {
     /// Handlers that have begun and not finished.
+    #[inline]
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.get()
     }
 
-    /// Takes a place for a handler. Afterwards it is put back or released.
-    pub(super) fn take(&self, core: &LoopCore, consumer: ConsumerKey, future: F) -> (u32, Running<F>) {
+    /// Takes a place for a handler. Afterwards it is suspended or given back.
+    #[inline]
+    pub(super) fn take(&self, core: &LoopCore, consumer: ConsumerKey) -> Running<F> {
         self.in_flight.set(self.in_flight.get() + 1);
         let free = self.free.borrow_mut().pop();
-        let mut all = self.all.borrow_mut();
-        let slot = free.unwrap_or(all.len() as u32); // bounded by `in_flight`
-        if slot as usize == all.len() {
-            all.push(Slot { running: None, reply_to: ReplyTo::Nobody, occupied: false });
-        }
-        let place = &mut all[slot as usize];
-        place.occupied = true;
-        place.reply_to = ReplyTo::Nobody;
-        let mut running = place.running.take().unwrap_or_else(|| {
-            let flag = SlotWaker::new(core.own(), consumer, slot);
-            Running { future: Box::pin(None), waker: Waker::from(Arc::clone(&flag)), flag }
-        });
-        running.future.set(Some(future));
-        (slot, running)
+        free.unwrap_or_else(|| self.make(core, consumer))
     }
 
-    /// The handler is suspended.
-    pub(super) fn put_back(&self, slot: u32, running: Running<F>) {
-        self.all.borrow_mut()[slot as usize].running = Some(running);
+    #[cold]
+    fn make(&self, core: &LoopCore, consumer: ConsumerKey) -> Running<F> {
+        // Bounded by `in_flight`.
+        let slot = self.made.replace(self.made.get() + 1);
+        Running::new(core, consumer, slot)
+    }
+
+    /// The handler that was begun in this place is suspended, and this is where its outcome goes.
+    pub(super) fn suspend(&self, running: Running<F>, reply_to: ReplyTo) {
+        let slot = running.slot as usize;
+        let mut suspended = self.suspended.borrow_mut();
+        if suspended.len() <= slot {
+            suspended.resize_with(self.made.get() as usize, || Suspended { running: None, reply_to: ReplyTo::Nobody });
+        }
+        suspended[slot] = Suspended { running: Some(running), reply_to };
+    }
+
+    /// A handler that was suspended before is so again.
+    pub(super) fn put_back(&self, running: Running<F>) {
+        let slot = running.slot as usize;
+        self.suspended.borrow_mut()[slot].running = Some(running);
     }
 
     /// A suspended handler; `None` when there is none, or when it is being polled.
     pub(super) fn suspended(&self, slot: u32) -> Option<Running<F>> {
-        let mut all = self.all.borrow_mut();
-        all.get_mut(slot as usize).filter(|slot| slot.occupied)?.running.take()
+        self.suspended.borrow_mut().get_mut(slot as usize)?.running.take()
     }
 
     pub(super) fn set_reply_to(&self, slot: u32, reply_to: ReplyTo) {
-        self.all.borrow_mut()[slot as usize].reply_to = reply_to;
+        self.suspended.borrow_mut()[slot as usize].reply_to = reply_to;
     }
 
     pub(super) fn reply_to(&self, slot: u32) -> ReplyTo {
-        self.all.borrow()[slot as usize].reply_to
+        self.suspended.borrow()[slot as usize].reply_to
     }
 
-    /// The handler has finished, or is given up: the place is free. `false`: it panicked when it was dropped.
-    pub(super) fn release(&self, slot: u32, mut running: Running<F>) -> bool {
-        // Dropped before the place is free and outside any borrow: what the handler held may run foreign code.
-        let dropped = catch_unwind(AssertUnwindSafe(|| running.future.set(None)));
-        {
-            let mut all = self.all.borrow_mut();
-            all[slot as usize].occupied = false;
-            all[slot as usize].running = dropped.is_ok().then_some(running);
-        }
-        self.free.borrow_mut().push(slot);
+    /// The handler has ended and is gone: the place is free.
+    #[inline]
+    pub(super) fn give_back(&self, running: Running<F>) {
+        self.free.borrow_mut().push(running);
         self.in_flight.set(self.in_flight.get() - 1);
-        dropped.is_ok()
     }
 
-    /// The handlers that are suspended now, each with its slot.
+    /// The same after a panic: its box and its waker are not used again.
+    pub(super) fn replace(&self, core: &LoopCore, consumer: ConsumerKey, running: Running<F>) {
+        self.give_back(Running::new(core, consumer, running.slot));
+        drop(running);
+    }
+
+    /// The slots whose handlers are suspended now.
     pub(super) fn occupied(&self) -> Vec<u32> {
-        let all = self.all.borrow();
-        (0..all.len() as u32).filter(|slot| all[*slot as usize].occupied).collect()
+        let suspended = self.suspended.borrow();
+        (0..suspended.len() as u32).filter(|slot| suspended[*slot as usize].running.is_some()).collect()
     }
 }

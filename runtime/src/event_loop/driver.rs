@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use tokio::task::coop::has_budget_remaining;
 
+use crate::bus::outbox::Flush;
 use crate::clock::Sleep;
 use crate::panic::{contain, panic_text};
 
@@ -27,7 +28,16 @@ pub(crate) struct Driver {
     core: Rc<LoopCore>,
     inbox: Inbox,
     timer: Pin<Box<Sleep>>,
+    /// When the timer fires; `u64::MAX` when it is not set.
     armed: u64,
+    /// Whether the timer knows whom to wake.
+    announced: bool,
+    /// It has fired, and nothing was done about it yet.
+    fired: bool,
+    /// Parcels were left for the next turn.
+    parcels_left: bool,
+    /// The batches that are being sent; kept for its room.
+    sending: Vec<Rc<dyn Flush>>,
     /// Batches that found a full inbox.
     retry_at: u64,
     failed_turns: u32,
@@ -37,7 +47,18 @@ impl Driver {
     /// Must be called on the loop's executor.
     pub(crate) fn new(core: Rc<LoopCore>, inbox: Inbox) -> Self {
         let timer = Box::pin(core.shared().clock.at(0));
-        Self { core, inbox, timer, armed: u64::MAX, retry_at: u64::MAX, failed_turns: 0 }
+        Self {
+            core,
+            inbox,
+            timer,
+            armed: u64::MAX,
+            announced: false,
+            fired: false,
+            parcels_left: false,
+            sending: Vec::new(),
+            retry_at: u64::MAX,
+            failed_turns: 0,
+        }
     }
 
     /// Runs until the loop is told to stop.
@@ -73,44 +94,60 @@ impl Driver {
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let core = Rc::clone(&self.core);
-        core.begin_turn(cx.waker());
-        core.read_clock();
-        for job in core.own().take_jobs() {
-            contain(|| job(&core));
+        let notified = core.begin_turn(cx.waker());
+        core.note_turn(std::mem::take(&mut self.fired) || (self.armed != u64::MAX && self.timer.is_elapsed()));
+        if notified {
+            for job in core.own().take_jobs() {
+                contain(|| job(&core));
+            }
+            core.gather_woken();
         }
-        self.open_parcels(&core);
+        if notified || self.parcels_left {
+            self.open_parcels(&core);
+        }
         resume_woken(&core);
         run_ready(&core);
-        core.sweep();
         // Last of what may run foreign code: whatever was sent in this turn leaves with it.
         self.flush(&core);
         if core.own().is_stopping() {
             return Poll::Ready(());
         }
         self.arm(&core, cx);
-        core.end_turn(!self.inbox.is_empty());
+        core.end_turn(self.parcels_left);
         Poll::Pending
     }
 
-    fn open_parcels(&self, core: &Rc<LoopCore>) {
-        let mut opened = false;
-        for _ in 0..PARCELS_PER_TURN {
-            let Some(parcel) = self.inbox.take() else { break };
+    fn open_parcels(&mut self, core: &Rc<LoopCore>) {
+        let mut opened = 0;
+        // As long as it is not known to be empty: a parcel that fails its turn leaves others behind it.
+        self.parcels_left = true;
+        while opened < PARCELS_PER_TURN {
+            let Some(parcel) = self.inbox.take() else {
+                self.parcels_left = false;
+                break;
+            };
+            opened += 1;
             parcel.open(core);
-            opened = true;
         }
-        if opened {
+        if opened > 0 {
             core.own().room.wake();
         }
     }
 
     fn flush(&mut self, core: &LoopCore) {
+        if !core.take_outgoing(&mut self.sending) {
+            return;
+        }
         self.retry_at = u64::MAX;
-        for outbox in core.take_outgoing() {
+        for outbox in self.sending.drain(..) {
             if !outbox.flush(core) {
-                self.retry_at = core.ticks.last().saturating_add(RETRY_NS);
                 core.flush_when_retried(outbox);
+                self.retry_at = 0;
             }
+        }
+        if self.retry_at == 0 {
+            core.read_clock();
+            self.retry_at = core.ticks.last().saturating_add(RETRY_NS);
         }
     }
 
@@ -119,11 +156,18 @@ impl Driver {
         let first = core.deadline().min(self.retry_at);
         if first != u64::MAX && (first < self.armed || self.timer.is_elapsed()) {
             self.armed = first;
+            self.announced = false;
             self.timer.as_mut().reset(core.shared().clock.instant(first));
         }
-        if self.armed != u64::MAX && self.timer.as_mut().poll(cx).is_ready() {
+        if self.armed == u64::MAX || (self.announced && !self.timer.is_elapsed()) {
+            return;
+        }
+        // Within the budget, or it would only say that there is none left; it asks for another turn in that case.
+        self.announced = has_budget_remaining();
+        if self.timer.as_mut().poll(cx).is_ready() {
             self.armed = u64::MAX;
-            if first != u64::MAX {
+            self.fired = first != u64::MAX;
+            if self.fired {
                 cx.waker().wake_by_ref();
             }
         }
@@ -131,7 +175,6 @@ impl Driver {
 }
 
 fn resume_woken(core: &Rc<LoopCore>) {
-    core.gather_woken();
     // Those woken by what is resumed now have their turn in the next one.
     for _ in 0..core.woken_count() {
         if !has_budget_remaining() {

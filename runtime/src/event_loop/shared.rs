@@ -73,10 +73,6 @@ impl Inbox {
     pub(crate) fn take(&self) -> Option<Box<dyn Parcel>> {
         self.0.try_recv().ok()
     }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 impl LoopShared {
@@ -177,9 +173,11 @@ impl LoopShared {
         drop(before);
     }
 
-    /// From now on whoever posts wakes the driver again. Called before the inbox is looked at.
-    pub(super) fn clear_notified(&self) {
-        self.notified.swap(false, Ordering::SeqCst);
+    /// Whether anybody has posted, given a job or woken a handler since the last time. From now on who does so wakes the
+    /// driver again; so this is asked before one looks for what there is.
+    pub(super) fn take_notified(&self) -> bool {
+        // Whoever sets it wakes the driver afterwards: what is missed here is seen in the next turn.
+        self.notified.load(Ordering::Acquire) && self.notified.swap(false, Ordering::SeqCst)
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -221,6 +219,7 @@ impl SlotWaker {
     }
 
     /// From now on a call counts again.
+    #[inline]
     pub(crate) fn about_to_poll(&self) {
         // A swap and not a store: whoever called before, and is not going to say so again, has done so for something that
         // the poll must see. In the usual case nobody has, and that costs no locked instruction.
@@ -236,18 +235,21 @@ impl Wake for SlotWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.called.swap(true, Ordering::AcqRel) {
-            return;
-        }
         let here = with_current(|core| {
             let here = Arc::ptr_eq(core.own(), &self.home);
-            if here {
+            // No locked instruction on its own loop. Another thread that calls at the same moment is not lost: either it
+            // finds this call, and what it did is seen by the swap before the poll, or both resume the handler.
+            if here && !self.called.load(Ordering::Relaxed) {
+                self.called.store(true, Ordering::Relaxed);
                 core.resume_later(self.consumer, self.slot);
             }
             here
         });
+        if here == Some(true) || self.called.swap(true, Ordering::AcqRel) {
+            return;
+        }
         // A loop that has ended resumes nothing; what wakes it then would only pile up.
-        if here != Some(true) && !self.home.has_ended() {
+        if !self.home.has_ended() {
             lock(&self.home.woken).push((self.consumer, self.slot));
             self.home.notify();
         }

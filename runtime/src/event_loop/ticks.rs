@@ -35,11 +35,22 @@ impl Ticks {
     }
 
     /// Whether a deadline needs a new reading first.
+    #[inline]
     pub(super) fn is_stale(&self) -> bool {
         self.slept.get() || self.uses.get() >= USES_MAX
     }
 
+    /// A turn of the loop begins; gives whether the last reading has served long enough.
+    pub(super) fn note_turn(&self) -> bool {
+        if !self.deadline_made.get() {
+            return false;
+        }
+        self.uses.set(self.uses.get() + 1);
+        self.is_stale()
+    }
+
     /// The last reading, to make a deadline from, and its number.
+    #[inline]
     pub(super) fn for_deadline(&self) -> (u64, u64) {
         self.uses.set(self.uses.get() + 1);
         self.deadline_made.set(true);
@@ -85,6 +96,15 @@ mod tests {
         assert_eq!(ticks.for_deadline(), (150, 3));
         ticks.note_sleep();
         assert!(ticks.is_stale());
+    }
+
+    #[test]
+    fn a_reading_that_a_deadline_was_made_from_does_not_outlive_so_many_turns() {
+        let ticks = Ticks::default();
+        ticks.read(100);
+        assert!((0..2 * USES_MAX).all(|_| !ticks.note_turn()), "nobody relies on it");
+        ticks.for_deadline();
+        assert_eq!((0..).take_while(|_| !ticks.note_turn()).count() as u32, USES_MAX - 2);
     }
 
     #[test]
