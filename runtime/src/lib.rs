@@ -25,6 +25,7 @@ mod event_loop;
 mod life;
 mod message;
 mod panic;
+mod reply_failure;
 mod report;
 mod runtime;
 mod verticle;
@@ -52,6 +53,7 @@ pub use error::{
 };
 pub use life::Task;
 pub use message::{Headers, Message};
+pub use reply_failure::{FailureType, ReplyFailure, UnknownFailureType};
 pub use report::Report;
 pub use runtime::Runtime;
 pub use verticle::{Handler, Verticle};

@@ -5,6 +5,16 @@ use std::fmt;
 /// Anything that can be sent: it can cross to another event loop, and it borrows nothing.
 ///
 /// Implemented for every such type; there is nothing to write. Local delivery moves the value, it is never encoded.
+///
+/// What is bound to its thread, or borrows, is refused where the address is declared:
+///
+/// ```compile_fail,E0277
+/// # async fn send(bus: &vertebra::Bus) {
+/// # use vertebra::Address;
+/// const LOCAL: Address<std::rc::Rc<u8>> = Address::new("local");
+/// bus.publish(LOCAL, std::rc::Rc::new(1)); // `Rc<u8>` cannot be sent between threads safely
+/// # }
+/// ```
 pub trait Message: Send + 'static {}
 
 impl<T: Send + 'static> Message for T {}
@@ -35,7 +45,12 @@ pub struct Headers {
 type Header = (Box<str>, Box<str>);
 
 impl Headers {
-    /// Adds a value behind those the name has already.
+    /// Adds a value behind those the name has already. Both are text, and nothing else is:
+    ///
+    /// ```compile_fail,E0308
+    /// # let mut headers = vertebra::Headers::default();
+    /// headers.append("tenant", None);
+    /// ```
     pub fn append(&mut self, name: &str, value: &str) {
         self.entries.get_or_insert_default().push((name.into(), value.into()));
     }

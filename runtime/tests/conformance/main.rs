@@ -6,7 +6,15 @@ mod support;
 
 mod address;
 mod buffering;
+mod codec;
 mod consumer_lifecycle;
+mod headers;
+mod kit;
 mod ledger;
+mod ordering;
 mod pause_resume_fetch;
+mod publish;
+mod reply_failure;
+mod request_reply;
+mod send;
 mod tap;

@@ -7,7 +7,11 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
+use vertebra::testing::TestRuntime;
 use vertebra::{BoxError, Bus, Clock, Context, Deploy, Runtime, Verticle};
+
+/// A promise as its four tests run it. One type for all of them: what runs it is compiled once and not for each.
+pub type Promise = fn(TestRuntime) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// Declares promises: each `async fn` becomes a test on virtual time and one on 1, 2 and 4 real loops.
 #[macro_export]
@@ -21,24 +25,26 @@ macro_rules! promises {
                 $(#[$doc])*
                 async fn promise($rt: TestRuntime) $body
 
+                const PROMISE: $crate::support::Promise = |rt| Box::pin(promise(rt));
+
                 #[test]
                 fn on_virtual_time() {
-                    TestRuntime::paused(promise);
+                    TestRuntime::paused(PROMISE);
                 }
 
                 #[test]
                 fn on_one_loop() {
-                    TestRuntime::on_loops(1, promise);
+                    TestRuntime::on_loops(1, PROMISE);
                 }
 
                 #[test]
                 fn on_two_loops() {
-                    TestRuntime::on_loops(2, promise);
+                    TestRuntime::on_loops(2, PROMISE);
                 }
 
                 #[test]
                 fn on_four_loops() {
-                    TestRuntime::on_loops(4, promise);
+                    TestRuntime::on_loops(4, PROMISE);
                 }
             }
         )*
@@ -46,8 +52,14 @@ macro_rules! promises {
 }
 
 /// What handlers saw, in order.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Seen<T>(Arc<Mutex<Vec<T>>>);
+
+impl<T> Default for Seen<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
 
 impl<T: Clone> Seen<T> {
     pub fn note(&self, what: T) {
