@@ -14,7 +14,7 @@ pub(crate) mod request;
 pub(crate) mod route;
 pub(crate) mod send;
 mod slots;
-mod timer;
+pub(crate) mod timer;
 pub(crate) mod waiters;
 
 use std::fmt;

@@ -17,6 +17,8 @@ use crate::deployment::DeploymentId;
 use crate::error::{BlockingError, Failure, RegisterError};
 use crate::life::{Life, Owner, Stopping, Task};
 use crate::message::{Headers, Message};
+use crate::shared_data::SharedData;
+use crate::timers::TimerId;
 use crate::verticle::{Handler, Verticle};
 
 /// Handlers of one consumer that may be suspended at a time, unless it says otherwise.
@@ -32,7 +34,19 @@ const BOUND_MAX: usize = 1_048_576;
 /// A context keeps its instance alive. Kept inside the verticle itself it would do so for ever; a task is the place for it.
 pub struct Context<V: Verticle> {
     pub(crate) instance: Rc<Instance<V>>,
+    pub(crate) occasion: Occasion,
     headers: Headers,
+}
+
+/// What a context was made for.
+#[derive(Clone)]
+pub(crate) enum Occasion {
+    /// Nothing in particular: a start, a stop, a task.
+    None,
+    /// A message.
+    Message { address: Rc<str>, published: bool },
+    /// A timer that has fired.
+    Timer(TimerId),
 }
 
 /// A verticle and all that belongs to it.
@@ -49,7 +63,7 @@ impl<V: 'static> Owner for Instance<V> {
 
 impl<V: Verticle> Clone for Context<V> {
     fn clone(&self) -> Self {
-        Self { instance: Rc::clone(&self.instance), headers: self.headers.clone() }
+        Self { instance: Rc::clone(&self.instance), occasion: self.occasion.clone(), headers: self.headers.clone() }
     }
 }
 
@@ -62,7 +76,16 @@ impl<V: Verticle> fmt::Debug for Context<V> {
 
 impl<V: Verticle> Context<V> {
     pub(crate) fn new(instance: Rc<Instance<V>>) -> Self {
-        Self { instance, headers: Headers::default() }
+        Self::on(instance, Occasion::None)
+    }
+
+    pub(crate) fn on(instance: Rc<Instance<V>>, occasion: Occasion) -> Self {
+        Self { instance, occasion, headers: Headers::default() }
+    }
+
+    /// One of the same instance, made for nothing in particular.
+    pub(crate) fn detached(&self) -> Self {
+        Self::new(Rc::clone(&self.instance))
     }
 
     fn life(&self) -> &Life {
@@ -87,6 +110,52 @@ impl<V: Verticle> Context<V> {
     /// The headers of the message that is being handled; none outside a handler.
     pub fn headers(&self) -> &Headers {
         &self.headers
+    }
+
+    /// The address of the message that is being handled; `None` outside a handler.
+    ///
+    /// ```
+    /// # use vertebra::{Address, BoxError, Context, Deploy, Failure, Handler, Runtime, Verticle};
+    /// const FIRST: Address<(), String> = Address::new("first");
+    /// const SECOND: Address<(), String> = Address::new("second");
+    /// struct Both;
+    /// impl Verticle for Both {
+    ///     async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+    ///         ctx.serve(FIRST).register()?;
+    ///         ctx.serve(SECOND).register()?;
+    ///         Ok(())
+    ///     }
+    /// }
+    /// impl Handler<()> for Both {
+    ///     type Reply = String;
+    ///     async fn handle(&self, (): (), ctx: &Context<Self>) -> Result<String, Failure> {
+    ///         Ok(format!("{:?}, {}", ctx.address(), if ctx.is_send() { "for me alone" } else { "for all" }))
+    ///     }
+    /// }
+    /// # let rt = Runtime::builder().event_loops(1).build()?;
+    /// # rt.block_on(async {
+    /// # rt.deploy(Deploy::new(|| Both)).await?;
+    /// assert_eq!(rt.bus().request(SECOND, ()).await?, "Some(\"second\"), for me alone");
+    /// # Ok::<(), BoxError>(())
+    /// # })?;
+    /// # Ok::<(), BoxError>(())
+    /// ```
+    pub fn address(&self) -> Option<&str> {
+        match &self.occasion {
+            Occasion::Message { address, .. } => Some(address),
+            Occasion::None | Occasion::Timer(_) => None,
+        }
+    }
+
+    /// Whether the message that is being handled was sent or asked, to this consumer alone; `false` for one that was
+    /// published, and outside a handler.
+    pub fn is_send(&self) -> bool {
+        matches!(self.occasion, Occasion::Message { published: false, .. })
+    }
+
+    /// What verticles share by name.
+    pub fn shared_data(&self) -> SharedData {
+        SharedData::new(self.life().core.shared())
     }
 
     /// The deployment this instance belongs to.
@@ -118,8 +187,11 @@ impl<V: Verticle> Context<V> {
         V: Handler<M, Reply = R>,
     {
         let instance = Rc::clone(&self.instance);
+        let name: Rc<str> = address.name().into();
         let start = move |message, headers| {
-            let ctx = Context { instance: Rc::clone(&instance), headers };
+            let published = instance.life.core.is_published();
+            let occasion = Occasion::Message { address: Rc::clone(&name), published };
+            let ctx = Context { instance: Rc::clone(&instance), occasion, headers };
             async move { ctx.instance.verticle.handle(message, &ctx).await }
         };
         Serve::new(self, address, start)

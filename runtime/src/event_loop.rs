@@ -101,6 +101,8 @@ pub(crate) struct LoopCore {
     driver: RefCell<Option<Waker>>,
     driver_woken: Cell<bool>,
     depth: Cell<usize>,
+    /// Whether the message whose handler is being started was published.
+    published: Cell<bool>,
     ticks: Ticks,
     /// The earliest deadline of a waiting request, `u64::MAX` when there is none.
     deadline: Cell<u64>,
@@ -128,6 +130,7 @@ impl LoopCore {
             driver: RefCell::default(),
             driver_woken: Cell::new(false),
             depth: Cell::new(0),
+            published: Cell::new(false),
             ticks: Ticks::default(),
             deadline: Cell::new(u64::MAX),
             routes_checked_at: Cell::new(ROUTES_CHECK_MIN),
@@ -430,6 +433,15 @@ impl LoopCore {
     }
 
     #[inline]
+    /// Said before a handler is started, and asked while it is.
+    pub(crate) fn note_published(&self, published: bool) {
+        self.published.set(published);
+    }
+
+    pub(crate) fn is_published(&self) -> bool {
+        self.published.get()
+    }
+
     pub(crate) fn enter_handler(&self) -> usize {
         let depth = self.depth.get();
         self.depth.set(depth + 1);

@@ -18,6 +18,7 @@ mod bus;
 mod clock;
 mod consumer;
 mod context;
+mod context_handle;
 mod deploy;
 mod deployment;
 mod error;
@@ -28,6 +29,8 @@ mod panic;
 mod reply_failure;
 mod report;
 mod runtime;
+mod shared_data;
+mod timers;
 mod verticle;
 
 #[doc = include_str!("semantics.md")]
@@ -46,6 +49,7 @@ pub use bus::send::Sending;
 pub use clock::{Clock, Elapsed};
 pub use consumer::Consumer;
 pub use context::{Context, HandlerFn, Serve};
+pub use context_handle::{ContextHandle, HandleError};
 pub use deploy::Deploy;
 pub use deployment::{Deployment, DeploymentId, Undeployed};
 pub use error::{
@@ -56,6 +60,11 @@ pub use message::{Headers, Message};
 pub use reply_failure::{FailureType, ReplyFailure, UnknownFailureType};
 pub use report::Report;
 pub use runtime::Runtime;
+pub use shared_data::counter::Counter;
+pub use shared_data::local_map::{LocalMap, MapFull};
+pub use shared_data::lock::{Lock, LockError, Locking};
+pub use shared_data::{SharedData, SharedDataError};
+pub use timers::{Timer, TimerCancelled, TimerError, TimerId};
 pub use verticle::{Handler, Verticle};
 #[doc(hidden)]
 pub use verticle::{Never, NeverEver};

@@ -15,9 +15,11 @@ use crate::bus::Bus;
 use crate::bus::consumer::ConsumerKey;
 use crate::bus::drained::Drained;
 use crate::consumer::Consumer;
+use crate::context_handle::KeptHandle;
 use crate::deployment::DeploymentId;
 use crate::event_loop::LoopCore;
 use crate::panic::{contain, panic_text};
+use crate::timers::Timers;
 
 /// Where an instance lives and what ends with it.
 pub(crate) struct Life {
@@ -33,6 +35,8 @@ pub(crate) struct Life {
     tasks: RefCell<Slab<tokio::task::AbortHandle>>,
     waiting_for_tasks: RefCell<Option<Waker>>,
     consumers: Rc<RefCell<Consumers>>,
+    pub(crate) timers: Timers,
+    pub(crate) handle: KeptHandle,
 }
 
 /// The registrations of an instance. Shared with their [`Consumer`], which may take them back one by one.
@@ -64,11 +68,18 @@ impl Life {
             tasks: RefCell::default(),
             waiting_for_tasks: RefCell::default(),
             consumers: Rc::default(),
+            timers: Timers::default(),
+            handle: KeptHandle::default(),
         }
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.get()
+    }
+
+    /// Nothing of it runs any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.get()
     }
 
     /// Keeps a registration that was made.

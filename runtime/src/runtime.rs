@@ -21,6 +21,7 @@ use crate::event_loop::shared::{Inbox, LoopShared};
 use crate::event_loop::thread::{LoopThread, executor};
 use crate::event_loop::{LoopCore, current_of};
 use crate::report::Report;
+use crate::shared_data::{SharedData, SharedTables};
 use crate::verticle::Verticle;
 
 /// What every thread may know of the runtime.
@@ -36,6 +37,9 @@ pub(crate) struct Shared {
     /// The first loop that ended without being told to.
     lost: watch::Sender<Option<String>>,
     last_deployment: AtomicU64,
+    /// The number of the next timer.
+    pub(crate) next_timer: AtomicU64,
+    pub(crate) data: SharedTables,
     /// In the order they were made. Closing and adding take turns under this lock.
     deployments: Mutex<Vec<Deployed>>,
     /// The first loop's executor, for timers of threads that have none.
@@ -68,6 +72,8 @@ impl Shared {
             closed: AtomicBool::new(false),
             lost: watch::Sender::new(None),
             last_deployment: AtomicU64::new(0),
+            next_timer: AtomicU64::new(0),
+            data: SharedTables::default(),
             deployments: Mutex::default(),
             timekeeper: Mutex::default(),
         }
@@ -186,6 +192,11 @@ impl Runtime {
     /// The runtime's time.
     pub fn clock(&self) -> &Clock {
         &self.inner.shared.clock
+    }
+
+    /// What verticles share by name.
+    pub fn shared_data(&self) -> SharedData {
+        SharedData::new(&self.inner.shared)
     }
 
     /// How many event loops there are, the named ones not counted.

@@ -34,6 +34,8 @@ pub(crate) struct ConsumerKey {
 pub(crate) enum ReplyTo {
     /// Nobody asked.
     Nobody,
+    /// Nobody asked, and others have the message as well.
+    Published,
     /// A request of this loop.
     Local(ReplyKey),
     /// A request of another loop.
@@ -188,6 +190,7 @@ where
             self.demand.set(demand.saturating_sub(1));
         }
         let mut running = self.slots.take(core, self.key.get());
+        core.note_published(matches!(reply_to, ReplyTo::Published));
         let depth = core.enter_handler();
         let polled = running.start(|| (self.start)(message, headers));
         core.leave_handler(depth);
@@ -241,7 +244,7 @@ where
 
     fn answer(&self, core: &Rc<LoopCore>, reply_to: ReplyTo, outcome: Outcome<R>) {
         match reply_to {
-            ReplyTo::Nobody => {}
+            ReplyTo::Nobody | ReplyTo::Published => {}
             ReplyTo::Local(key) => self.replies(core).end(key, outcome),
             ReplyTo::Remote(target, to) => self.reply_outbox(target as usize).push(core, RemoteReply { to, outcome }),
         }

@@ -22,6 +22,11 @@ pub(crate) struct RemoteMessage<M, R> {
 }
 
 impl<M, R> RemoteMessage<M, R> {
+    /// One of several that are the same.
+    pub(crate) fn published(to: ConsumerKey, message: M, headers: Headers) -> Self {
+        Self { reply_to: ReplyTo::Published, ..Self::unasked(to, message, headers) }
+    }
+
     /// One that nobody waits for a reply to.
     pub(crate) fn unasked(to: ConsumerKey, message: M, headers: Headers) -> Self {
         Self { to, message, headers, reply_to: ReplyTo::Nobody, reply: std::marker::PhantomData }
@@ -85,7 +90,7 @@ fn hand_in<M: Message, R: Message>(core: &Rc<LoopCore>, to: ConsumerKey, envelop
     // Its verticle was given up before this arrived, and counted then; a waiting caller must hear of it.
     if let Some(envelope) = refused {
         match envelope.reply_to {
-            ReplyTo::Nobody => {}
+            ReplyTo::Nobody | ReplyTo::Published => {}
             ReplyTo::Local(key) => core.replies::<R>().end(key, Outcome::Closed),
             ReplyTo::Remote(target, to) => {
                 Outbox::new(target as usize).push(core, RemoteReply::<R> { to, outcome: Outcome::Closed });

@@ -56,7 +56,7 @@ pub(super) fn reach<M: Message, R: Message>(shared: &Shared, to: &Address<M, R>)
     Err(Refused::NoRoute(NoRoute::NoHandlers))
 }
 
-/// Posts one message to this consumer, if it has room; back it comes if not.
+/// Posts one copy of a published message to this consumer, if it has room; back it comes if not.
 pub(super) fn post<M: Message, R: Message>(
     shared: &Shared,
     to: &Registration,
@@ -66,7 +66,7 @@ pub(super) fn post<M: Message, R: Message>(
     if to.credit.take(1) == 0 {
         return Err((message, headers));
     }
-    post_batch(shared, to, RemoteMessage::<M, R>::unasked(to.consumer, message, headers))
+    post_batch(shared, to, RemoteMessage::<M, R>::published(to.consumer, message, headers))
         .map_err(|(_, unposted)| (unposted.message, unposted.headers))
 }
 

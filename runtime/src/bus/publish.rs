@@ -34,13 +34,13 @@ fn from_loop<M: Message + Clone, R: Message>(core: &Rc<LoopCore>, to: &Address<M
     hand_out(&targets, message, |target, message| match target {
         Target::Local(consumer) => {
             let envelope =
-                Envelope { message, headers: Headers::default(), reply_to: ReplyTo::Nobody, holds_credit: false };
+                Envelope { message, headers: Headers::default(), reply_to: ReplyTo::Published, holds_credit: false };
             consumer.enqueue(core, envelope).is_ok()
         }
         Target::Remote(remote) => {
             let room = remote.credit.take(1) == 1;
             if room {
-                remote.outbox.push(core, RemoteMessage::unasked(remote.consumer, message, Headers::default()));
+                remote.outbox.push(core, RemoteMessage::published(remote.consumer, message, Headers::default()));
             }
             room
         }

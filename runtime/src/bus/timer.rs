@@ -11,17 +11,17 @@ use crate::clock::Sleep;
 use crate::runtime::Shared;
 
 /// A duration as the clock counts; what does not fit is for ever.
-pub(super) fn nanos(duration: Duration) -> u64 {
+pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Not running until it is first asked.
 #[derive(Default)]
-pub(super) struct Timer(Option<Pin<Box<Sleep>>>);
+pub(crate) struct Timer(Option<Pin<Box<Sleep>>>);
 
 impl Timer {
     /// Whether the clock has come to `deadline`; wakes the task when it does.
-    pub(super) fn is_over(&mut self, shared: &Shared, deadline: u64, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn is_over(&mut self, shared: &Shared, deadline: u64, cx: &mut Context<'_>) -> bool {
         if deadline == u64::MAX {
             return false;
         }

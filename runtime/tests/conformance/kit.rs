@@ -15,6 +15,7 @@ pub(crate) const NOBODY: Notes = Address::new("nobody");
 
 /// Notes the number with its instance, waits at the gate, and replies the number.
 pub(crate) struct Noter {
+    told: Seen<(u32, bool)>,
     address: Notes,
     seen: Seen<(usize, u32)>,
     gate: Gate,
@@ -35,6 +36,7 @@ impl Handler<u32> for Noter {
     type Reply = u32;
 
     async fn handle(&self, number: u32, ctx: &Context<Self>) -> Result<u32, Failure> {
+        self.told.note((number, ctx.is_send()));
         self.seen.note((ctx.instance(), number));
         self.gate.wait().await;
         Ok(number)
@@ -45,6 +47,8 @@ impl Handler<u32> for Noter {
 #[derive(Clone)]
 pub(crate) struct Kit {
     pub(crate) seen: Seen<(usize, u32)>,
+    /// Whether each number was sent.
+    pub(crate) told: Seen<(u32, bool)>,
     pub(crate) gate: Gate,
     pub(crate) in_flight: usize,
     pub(crate) mailbox: usize,
@@ -53,7 +57,7 @@ pub(crate) struct Kit {
 impl Kit {
     /// Handlers that wait until the test opens the gate.
     pub(crate) fn held() -> Self {
-        Self { seen: Seen::default(), gate: Gate::default(), in_flight: 1_024, mailbox: 1_024 }
+        Self { seen: Seen::default(), told: Seen::default(), gate: Gate::default(), in_flight: 1_024, mailbox: 1_024 }
     }
 
     /// Handlers that finish at once.
@@ -68,6 +72,7 @@ impl Kit {
         Deploy::new(move || Noter {
             address: address.clone(),
             seen: kit.seen.clone(),
+            told: kit.told.clone(),
             gate: kit.gate.clone(),
             in_flight: kit.in_flight,
             mailbox: kit.mailbox,

@@ -52,6 +52,20 @@ promises! {
         assert_eq!(seen.all(), expected);
     }
 
+    /// A handler can tell that its message was published: from a loop and from elsewhere, also when it alone has it.
+    async fn v016_a_handler_can_tell_that_its_message_was_published(rt: &TestRuntime) {
+        let kit = Kit::open();
+        kit.deploy(&rt, 1).await;
+        assert_eq!(rt.bus().publish(NOTES, 1).reached, 1);
+        kit.deploy(&rt, 3).await;
+        assert_eq!(rt.bus().publish(NOTES, 2).reached, 4);
+        starting(&rt, |ctx| async move {
+            assert_eq!(ctx.bus().publish(NOTES, 3).reached, 4);
+        }).await;
+        eventually(rt.clock(), "all are handled", || kit.seen.len() == 9).await;
+        assert!(kit.told.all().into_iter().all(|(_, sent)| !sent));
+    }
+
     /// Publishing to nobody is no error: the result says so, from a loop and from elsewhere.
     async fn v018_publishing_to_nobody_reaches_nobody(rt: &TestRuntime) {
         assert_eq!(rt.bus().publish(NOBODY, 7), Published { reached: 0, dropped: 0 });

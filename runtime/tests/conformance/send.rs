@@ -88,6 +88,30 @@ promises! {
         eventually(rt.clock(), "all are handled", || seen.len() == 9).await;
     }
 
+    /// A handler can tell that its message was sent, or asked, to it alone: from a loop and from elsewhere, in place, queued
+    /// and across loops.
+    async fn v011_a_handler_can_tell_that_its_message_was_sent(rt: &TestRuntime) {
+        let kit = Kit::open();
+        kit.deploy(&rt, 2).await;
+        rt.bus().try_send(NOTES, 0).unwrap();
+        rt.bus().send(NOTES, 1).await.unwrap();
+        assert_eq!(rt.bus().request(NOTES, 2).await, Ok(2));
+        starting(&rt, |ctx| async move {
+            // In between is one that was published, which must not rub off.
+            for number in [3, 6, 9] {
+                ctx.bus().send(NOTES, number).await.unwrap();
+                ctx.bus().publish(NOTES, 100 + number);
+                assert_eq!(ctx.bus().request(NOTES, number + 1).await, Ok(number + 1));
+                ctx.bus().try_send(NOTES, number + 2).unwrap();
+            }
+        }).await;
+        eventually(rt.clock(), "all are handled", || kit.seen.len() == 18).await;
+        let mut told = kit.told.all();
+        told.sort_unstable();
+        let published = [103, 103, 106, 106, 109, 109].map(|number| (number, false));
+        assert!(told.into_iter().eq((0..12).map(|number| (number, true)).chain(published)));
+    }
+
     /// An empty body is a body: it can be sent, published and replied, and arrives as such.
     async fn v013_an_empty_body_is_a_body(rt: &TestRuntime) {
         let maybe: Address<Option<u32>, Option<u32>> = Address::new("maybe");
