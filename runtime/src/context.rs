@@ -13,8 +13,10 @@ use crate::bus::registry::{Registration, Spoken};
 use crate::bus::route::Route;
 use crate::clock::Clock;
 use crate::consumer::Consumer;
-use crate::deployment::DeploymentId;
-use crate::error::{BlockingError, Failure, RegisterError};
+use crate::deploy::Deploy;
+use crate::deployment::{Deployment, DeploymentId};
+use crate::deployments;
+use crate::error::{BlockingError, DeployError, Failure, RegisterError};
 use crate::life::{Life, Owner, Stopping, Task};
 use crate::message::{Headers, Message};
 use crate::shared_data::SharedData;
@@ -70,7 +72,10 @@ impl<V: Verticle> Clone for Context<V> {
 impl<V: Verticle> fmt::Debug for Context<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let life = &self.instance.life;
-        f.debug_struct("Context").field("deployment", &life.name).field("instance", &life.index).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("deployment", &life.name())
+            .field("instance", &life.index)
+            .finish_non_exhaustive()
     }
 }
 
@@ -99,7 +104,7 @@ impl<V: Verticle> Context<V> {
 
     /// The event bus.
     pub fn bus(&self) -> &Bus {
-        &self.life().bus
+        &self.life().plan.bus
     }
 
     /// The runtime's time.
@@ -160,7 +165,7 @@ impl<V: Verticle> Context<V> {
 
     /// The deployment this instance belongs to.
     pub fn deployment_id(&self) -> DeploymentId {
-        self.life().deployment
+        self.life().plan.id
     }
 
     /// Which of the deployment's instances this is, from 0.
@@ -170,7 +175,67 @@ impl<V: Verticle> Context<V> {
 
     /// How many instances the deployment has.
     pub fn instances(&self) -> usize {
-        self.life().count
+        self.life().plan.count
+    }
+
+    /// What [`Deploy::config`](crate::Deploy::config) was given, if it was of this type.
+    ///
+    /// ```
+    /// # use vertebra::{BoxError, Context, Verticle};
+    /// #[derive(Clone, Default)]
+    /// struct Limits { retries: u32 }
+    /// struct Fetcher;
+    /// impl Verticle for Fetcher {
+    ///     async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+    ///         let limits = ctx.config::<Limits>().cloned().unwrap_or_default();
+    ///         assert_eq!(limits.retries, 0);
+    ///         Ok(())
+    ///     }
+    /// }
+    /// # let rt = vertebra::Runtime::builder().event_loops(1).build()?;
+    /// # rt.block_on(rt.deploy(vertebra::Deploy::new(|| Fetcher)))?;
+    /// # Ok::<(), BoxError>(())
+    /// ```
+    pub fn config<T: 'static>(&self) -> Option<&T> {
+        self.life().plan.config.as_deref()?.downcast_ref()
+    }
+
+    /// Deploys a child: it goes when this instance goes, before it. As [`Runtime::deploy`](crate::Runtime::deploy)
+    /// otherwise; the child has loops, instances and a state of its own, and may be undeployed by itself.
+    ///
+    /// Cancel safe: dropped before it is done - with a `start` that is cut off, say -, the child is undone.
+    ///
+    /// ```
+    /// # use vertebra::{BoxError, Context, Deploy, Runtime, Verticle};
+    /// struct Child;
+    /// impl Verticle for Child {}
+    /// struct Parent;
+    /// impl Verticle for Parent {
+    ///     async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+    ///         ctx.deploy(Deploy::new(|| Child).instances(2)).await?;
+    ///         Ok(())
+    ///     }
+    /// }
+    /// # let rt = Runtime::builder().event_loops(1).build()?;
+    /// # rt.block_on(async {
+    /// let parent = rt.deploy(Deploy::new(|| Parent)).await?;
+    /// assert_eq!(rt.deployments().len(), 2);
+    /// parent.undeploy().await?;
+    /// assert!(rt.deployments().is_empty());
+    /// # Ok::<(), BoxError>(())
+    /// # })?;
+    /// # Ok::<(), BoxError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`DeployError`]; [`ParentStopping`](DeployError::ParentStopping) when this deployment is being undeployed, as it is
+    /// while `stop` runs.
+    pub async fn deploy<C: Verticle>(&self, deploy: Deploy<C>) -> Result<Deployment, DeployError> {
+        let life = self.life();
+        if life.is_stopping() {
+            return Err(DeployError::ParentStopping { name: deploy.name });
+        }
+        deployments::deploy(life.core.shared(), Some((life.plan.id, life.index)), deploy).await
     }
 
     /// The event loop this instance is pinned to, from 0.

@@ -1,5 +1,6 @@
 //! What a caller asks for: a factory, how many instances, and where.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,7 +9,8 @@ use crate::verticle::Verticle;
 /// A deployment in the making; [`Runtime::deploy`](crate::Runtime::deploy) carries it out.
 ///
 /// The factory is called on the loop of each instance, so that the instance need not be `Send`. What instances share is
-/// captured by the factory, and thereby visible.
+/// captured by the factory, and thereby visible. A clone is a deployment of its own: what is set on it is not set on the
+/// other.
 ///
 /// ```
 /// # use vertebra::{Deploy, Verticle};
@@ -23,6 +25,19 @@ pub struct Deploy<V> {
     pub(crate) name: String,
     pub(crate) instances: usize,
     pub(crate) event_loop: Option<String>,
+    pub(crate) config: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl<V> Clone for Deploy<V> {
+    fn clone(&self) -> Self {
+        Self {
+            factory: Arc::clone(&self.factory),
+            name: self.name.clone(),
+            instances: self.instances,
+            event_loop: self.event_loop.clone(),
+            config: self.config.clone(),
+        }
+    }
 }
 
 impl<V: Verticle> Deploy<V> {
@@ -31,7 +46,7 @@ impl<V: Verticle> Deploy<V> {
         let name = std::any::type_name::<V>();
         let name = name.split('<').next().unwrap_or(name);
         let name = name.rsplit("::").next().unwrap_or(name).to_owned();
-        Self { factory: Arc::new(factory), name, instances: 1, event_loop: None }
+        Self { factory: Arc::new(factory), name, instances: 1, event_loop: None, config: None }
     }
 
     /// The name in logs and reports.
@@ -43,6 +58,21 @@ impl<V: Verticle> Deploy<V> {
     /// How many instances; they are spread over the event loops in turn. Their factory is the same, their state is not.
     pub fn instances(mut self, instances: usize) -> Self {
         self.instances = instances;
+        self
+    }
+
+    /// What the instances read as [`Context::config`](crate::Context::config): one value of any type, shared by them all
+    /// and changed by none. None unless set; set again, it replaces the one before.
+    ///
+    /// ```
+    /// # use vertebra::{Deploy, Verticle};
+    /// # struct Fetcher;
+    /// # impl Verticle for Fetcher {}
+    /// struct Limits { retries: u32 }
+    /// let deploy = Deploy::new(|| Fetcher).config(Limits { retries: 3 });
+    /// ```
+    pub fn config<T: Send + Sync + 'static>(mut self, config: T) -> Self {
+        self.config = Some(Arc::new(config));
         self
     }
 

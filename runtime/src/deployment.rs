@@ -1,5 +1,6 @@
 //! A running deployment: started all or not at all, undeployed in order.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -15,11 +16,12 @@ use tokio::sync::oneshot;
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::context::{Context, Instance};
+use crate::deployments::{Limits, undeploy};
 use crate::error::{BoxError, DeployError, UndeployError};
 use crate::event_loop::LoopCore;
 use crate::life::Life;
 use crate::panic::{catch_panic, panic_text};
-use crate::runtime::Runtime;
+use crate::runtime::Shared;
 use crate::verticle::Verticle;
 
 /// Names a deployment for as long as the runtime lives; never used twice.
@@ -32,16 +34,37 @@ impl fmt::Display for DeploymentId {
     }
 }
 
-/// A deployment that has started. Dropping it changes nothing: the runtime keeps it until it is undeployed.
-#[derive(Debug, Clone)]
+/// A deployment that has started. Dropping it changes nothing: the runtime keeps it until it is undeployed. Nor does
+/// keeping it keep the runtime.
+#[derive(Clone)]
 pub struct Deployment {
-    pub(crate) runtime: Runtime,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) id: DeploymentId,
     pub(crate) name: Arc<str>,
 }
 
+impl fmt::Debug for Deployment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deployment").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A deployment in the list of them; see [`Runtime::deployments`](crate::Runtime::deployments).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeploymentInfo {
+    /// Its id.
+    pub id: DeploymentId,
+    /// Its name.
+    pub name: String,
+    /// The deployment whose instance deployed it, if one did: it goes when that goes.
+    pub parent: Option<DeploymentId>,
+    /// How many instances it has.
+    pub instances: usize,
+}
+
 /// How long [`Deployment::undeploy`] takes at most.
-const GRACE_DEFAULT: Duration = Duration::from_secs(10);
+pub(crate) const GRACE_DEFAULT: Duration = Duration::from_secs(10);
 
 impl Deployment {
     /// Its id.
@@ -54,7 +77,8 @@ impl Deployment {
         &self.name
     }
 
-    /// Stops its intake, lets it finish what it has accepted, runs [`Verticle::stop`], and ends its tasks; within 10 s.
+    /// Undeploys its children, the newest first; then stops its intake, lets it finish what it has accepted, runs
+    /// [`Verticle::stop`], and ends its tasks; all within 10 s.
     ///
     /// # Errors
     /// [`UndeployError`] when it is undeployed already.
@@ -72,7 +96,7 @@ impl Deployment {
     /// # Errors
     /// [`UndeployError`] when it is undeployed already.
     pub async fn undeploy_within(self, grace: Duration) -> Result<Undeployed, UndeployError> {
-        self.runtime.undeploy(self.id, grace).await
+        undeploy(&self.shared, self.id, Limits::within(&self.shared, grace)).await
     }
 }
 
@@ -83,10 +107,20 @@ pub struct Undeployed {
     pub id: DeploymentId,
     /// Its name.
     pub name: String,
-    /// Messages that were accepted and not finished in time: queued ones and handlers in flight.
+    /// Messages that were accepted and not finished in time, its children's among them: queued ones and handlers in
+    /// flight.
     pub abandoned: usize,
     /// What `stop` complained about, for each instance that did; an instance cut off in its `stop` is among them.
     pub failures: Vec<String>,
+    /// Its children, in the order they went: before it, the newest first.
+    pub children: Vec<Self>,
+}
+
+impl Undeployed {
+    /// Everything that was accepted is done, and every `stop` went well, the children's too.
+    pub fn is_clean(&self) -> bool {
+        self.abandoned == 0 && self.failures.is_empty() && self.children.iter().all(Self::is_clean)
+    }
 }
 
 /// An instance with its type forgotten.
@@ -97,7 +131,7 @@ pub(crate) trait AnyInstance {
 }
 
 /// What stopping one instance came to.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Stopped {
     pub(crate) abandoned: usize,
     pub(crate) failure: Option<String>,
@@ -108,6 +142,8 @@ pub(crate) struct Stopped {
 pub(crate) struct Resident {
     pub(crate) instance: Rc<dyn AnyInstance>,
     starting: Rc<Starting>,
+    /// Whoever waits for its stop; `None` as long as it is not stopping.
+    stopping: Rc<RefCell<Option<Vec<oneshot::Sender<Stopped>>>>>,
 }
 
 /// Whether an instance has started yet, and who waits for its end if it is to end before that.
@@ -143,14 +179,20 @@ impl Starting {
     }
 }
 
-/// What an instance needs to know of its deployment, on its way to the loop.
+/// What all instances of a deployment share.
+pub(crate) struct Plan {
+    pub(crate) bus: Bus,
+    pub(crate) id: DeploymentId,
+    pub(crate) name: Arc<str>,
+    pub(crate) count: usize,
+    pub(crate) config: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// Which instance of which deployment, on its way to the loop.
 #[derive(Clone)]
 pub(crate) struct Birth {
-    pub(crate) bus: Bus,
-    pub(crate) deployment: DeploymentId,
-    pub(crate) name: Arc<str>,
+    pub(crate) plan: Arc<Plan>,
     pub(crate) index: usize,
-    pub(crate) count: usize,
 }
 
 /// Builds an instance on this loop and has it started. An instance that does not start leaves nothing behind.
@@ -160,25 +202,28 @@ pub(crate) fn begin_instance<V: Verticle>(
     birth: &Birth,
     done: oneshot::Sender<Result<(), DeployError>>,
 ) {
+    let Birth { plan, index } = birth;
     // Undeployed before it got here: whoever did that will not come back for it.
-    if !core.shared().is_deployed(birth.deployment) {
-        drop(done.send(Err(DeployError::Undeployed { name: birth.name.to_string() })));
+    if !core.shared().deployments.is_wanted(plan.id) {
+        drop(done.send(Err(DeployError::Undeployed { name: plan.name.to_string() })));
         return;
     }
     let verticle = match catch_unwind(AssertUnwindSafe(factory)) {
         Ok(verticle) => verticle,
         Err(panic) => {
-            let (name, panic) = (birth.name.to_string(), panic_text(panic.as_ref()));
-            drop(done.send(Err(DeployError::Panicked { name, instance: birth.index, panic })));
+            let (name, panic) = (plan.name.to_string(), panic_text(panic.as_ref()));
+            drop(done.send(Err(DeployError::Panicked { name, instance: *index, panic })));
             return;
         }
     };
-    let place = (birth.index, birth.count);
-    let life = Life::new(core, birth.bus.clone(), birth.deployment, &birth.name, place);
-    let instance = Rc::new(Instance { verticle, life });
+    let instance = Rc::new(Instance { verticle, life: Life::new(core, Arc::clone(plan), *index) });
     let starting = Rc::new(Starting::default());
-    let resident = Resident { instance: Rc::clone(&instance) as Rc<dyn AnyInstance>, starting: Rc::clone(&starting) };
-    core.keep_instance(birth.deployment.0, birth.index, resident);
+    let resident = Resident {
+        instance: Rc::clone(&instance) as Rc<dyn AnyInstance>,
+        starting: Rc::clone(&starting),
+        stopping: Rc::default(),
+    };
+    core.keep_instance(plan.id.0, *index, resident);
     tokio::task::spawn_local(async move {
         // The deployer may have gone away: then the instance stays until it is undeployed.
         drop(done.send(start_instance(instance, &starting).await));
@@ -191,16 +236,17 @@ async fn start_instance<V: Verticle>(instance: Rc<Instance<V>>, starting: &Start
     // In a block of its own, because a `start` that is not an `async fn` may panic before it has a future to give.
     let started = starting.unless_cut_off(catch_panic(async { instance.verticle.start(&ctx).await })).await;
     starting.done.set(true);
-    let name = life.name.to_string();
+    let name = life.name().to_string();
     let error = match started {
         Some(Ok(Ok(()))) => return Ok(()),
         Some(Ok(Err(source))) => DeployError::Start { name, instance: life.index, source },
         Some(Err(panic)) => DeployError::Panicked { name, instance: life.index, panic },
         None => DeployError::Undeployed { name },
     };
-    drop(life.core.take_instance(life.deployment.0, life.index));
+    drop(life.core.take_instance(life.plan.id.0, life.index));
     let abandoned = life.cut_off();
     life.core.count_abandoned(abandoned);
+    life.tasks_gone_soon().await;
     let cut_off_by = starting.cut_off_by.take();
     if let Some(by) = cut_off_by {
         drop(by.send(Stopped { abandoned, failure: None }));
@@ -216,18 +262,24 @@ pub(crate) fn stop_instance(
     done: oneshot::Sender<Stopped>,
 ) {
     let Some(resident) = core.instance(deployment.0, index) else { return };
-    if resident.starting.done.get() {
-        tokio::task::spawn_local(async move {
-            let stopped = resident.instance.stop(grace).await;
-            drop(done.send(stopped));
-        });
-    } else {
+    if !resident.starting.done.get() {
         resident.starting.cut_off(done);
+        return;
     }
+    // Told twice when whoever told it first has gone away: it stops once.
+    if let Some(waiting) = &mut *resident.stopping.borrow_mut() {
+        waiting.push(done);
+        return;
+    }
+    resident.stopping.replace(Some(vec![done]));
+    tokio::task::spawn_local(async move {
+        let stopped = resident.instance.stop(grace).await;
+        let waiting = resident.stopping.take();
+        for done in waiting.into_iter().flatten() {
+            drop(done.send(stopped.clone()));
+        }
+    });
 }
-
-/// How long tasks that were aborted may take to be gone; each needs one turn.
-const TASKS_GONE: Duration = Duration::from_millis(100);
 
 impl<V: Verticle> AnyInstance for Instance<V> {
     fn stop(self: Rc<Self>, grace: Duration) -> Pin<Box<dyn Future<Output = Stopped>>> {
@@ -238,7 +290,7 @@ impl<V: Verticle> AnyInstance for Instance<V> {
             life.close_intake();
             // Time that is up while draining is no reason to skip `stop`: it gets what is left, at least one poll.
             let drained = clock.timeout(left(&clock, deadline), life.drained()).await;
-            tracing::debug!(deployment = %life.name, drained = drained.is_ok(), "the intake is closed");
+            tracing::debug!(deployment = %life.name(), drained = drained.is_ok(), "the intake is closed");
             let ctx = Context::new(Rc::clone(&self));
             let stopping = catch_panic(async { self.verticle.stop(&ctx).await });
             let failure = match clock.timeout(left(&clock, deadline), stopping).await {
@@ -249,11 +301,8 @@ impl<V: Verticle> AnyInstance for Instance<V> {
             };
             let abandoned = life.cut_off();
             life.core.count_abandoned(abandoned);
-            drop(life.core.take_instance(life.deployment.0, life.index));
-            // What they hold - this instance, for one - is gone when the report says so.
-            if clock.timeout(TASKS_GONE, life.tasks_gone()).await.is_err() {
-                tracing::warn!(deployment = %life.name, instance = life.index, "an instance is outlived by its tasks");
-            }
+            drop(life.core.take_instance(life.plan.id.0, life.index));
+            life.tasks_gone_soon().await;
             Stopped { abandoned, failure }
         })
     }

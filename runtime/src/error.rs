@@ -242,6 +242,12 @@ pub enum DeployError {
         /// The deployment's name.
         name: String,
     },
+    /// It was to be a child of a deployment that is being undeployed.
+    #[error("deployment {name} cannot be a child: its parent is being undeployed")]
+    ParentStopping {
+        /// The deployment's name.
+        name: String,
+    },
     /// The runtime is shutting down.
     #[error("deployment {name}: the runtime is shutting down")]
     ShuttingDown {

@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use slab::Slab;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 
 use crate::address::{Address, BuildCarriedHash, Name};
 use crate::bus::consumer::{AnyConsumer, Consume, ConsumerKey};
@@ -95,8 +95,6 @@ pub(crate) struct LoopCore {
     /// Those that found a full inbox; tried again each turn, and by the driver's timer.
     refused: RefCell<Vec<Rc<dyn Flush>>>,
     instances: RefCell<HashMap<(u64, usize), Resident>>,
-    /// Told, by being dropped, when no instance is left here.
-    waiting_for_empty: RefCell<Vec<oneshot::Sender<()>>>,
     pub(crate) blocking: Arc<Semaphore>,
     driver: RefCell<Option<Waker>>,
     driver_woken: Cell<bool>,
@@ -125,7 +123,6 @@ impl LoopCore {
             outgoing: RefCell::default(),
             refused: RefCell::default(),
             instances: RefCell::default(),
-            waiting_for_empty: RefCell::default(),
             blocking: Arc::new(Semaphore::new(BLOCKING_THREADS)),
             driver: RefCell::default(),
             driver_woken: Cell::new(false),
@@ -473,18 +470,7 @@ impl LoopCore {
     }
 
     pub(crate) fn take_instance(&self, deployment: u64, instance: usize) -> Option<Resident> {
-        let taken = self.instances.borrow_mut().remove(&(deployment, instance));
-        if self.instances.borrow().is_empty() {
-            drop(self.waiting_for_empty.take());
-        }
-        taken
-    }
-
-    /// Drops the sender when no instance is left here.
-    pub(crate) fn tell_when_empty(&self, waiting: oneshot::Sender<()>) {
-        if !self.instances.borrow().is_empty() {
-            self.waiting_for_empty.borrow_mut().push(waiting);
-        }
+        self.instances.borrow_mut().remove(&(deployment, instance))
     }
 
     /// Work in progress: queued messages, handlers in flight, messages under way.

@@ -21,6 +21,7 @@ mod context;
 mod context_handle;
 mod deploy;
 mod deployment;
+mod deployments;
 mod error;
 mod event_loop;
 mod life;
@@ -51,7 +52,7 @@ pub use consumer::Consumer;
 pub use context::{Context, HandlerFn, Serve};
 pub use context_handle::{ContextHandle, HandleError};
 pub use deploy::Deploy;
-pub use deployment::{Deployment, DeploymentId, Undeployed};
+pub use deployment::{Deployment, DeploymentId, DeploymentInfo, Undeployed};
 pub use error::{
     BlockingError, BoxError, BuildError, DeployError, Failure, RegisterError, RequestError, SendError, UndeployError,
 };

@@ -7,16 +7,16 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use slab::Slab;
 
 use crate::address::Name;
-use crate::bus::Bus;
 use crate::bus::consumer::ConsumerKey;
 use crate::bus::drained::Drained;
 use crate::consumer::Consumer;
 use crate::context_handle::KeptHandle;
-use crate::deployment::DeploymentId;
+use crate::deployment::Plan;
 use crate::event_loop::LoopCore;
 use crate::panic::{contain, panic_text};
 use crate::timers::Timers;
@@ -24,11 +24,8 @@ use crate::timers::Timers;
 /// Where an instance lives and what ends with it.
 pub(crate) struct Life {
     pub(crate) core: Rc<LoopCore>,
-    pub(crate) bus: Bus,
-    pub(crate) deployment: DeploymentId,
-    pub(crate) name: Arc<str>,
+    pub(crate) plan: Arc<Plan>,
     pub(crate) index: usize,
-    pub(crate) count: usize,
     stopping: Cell<bool>,
     ended: Cell<bool>,
     waiting_for_stop: RefCell<Slab<Waker>>,
@@ -39,6 +36,9 @@ pub(crate) struct Life {
     pub(crate) handle: KeptHandle,
 }
 
+/// How long tasks that were aborted may take to be gone; each needs one turn.
+const TASKS_GONE: Duration = Duration::from_millis(100);
+
 /// The registrations of an instance. Shared with their [`Consumer`], which may take them back one by one.
 pub(crate) type Consumers = Slab<(Name, ConsumerKey)>;
 
@@ -48,20 +48,11 @@ pub(crate) trait Owner {
 }
 
 impl Life {
-    pub(crate) fn new(
-        core: &Rc<LoopCore>,
-        bus: Bus,
-        deployment: DeploymentId,
-        name: &Arc<str>,
-        (index, count): (usize, usize),
-    ) -> Self {
+    pub(crate) fn new(core: &Rc<LoopCore>, plan: Arc<Plan>, index: usize) -> Self {
         Self {
             core: Rc::clone(core),
-            bus,
-            deployment,
-            name: Arc::clone(name),
+            plan,
             index,
-            count,
             stopping: Cell::new(false),
             ended: Cell::new(false),
             waiting_for_stop: RefCell::default(),
@@ -71,6 +62,11 @@ impl Life {
             timers: Timers::default(),
             handle: KeptHandle::default(),
         }
+    }
+
+    /// The deployment's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.plan.name
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -101,7 +97,7 @@ impl Life {
                 Err(panic) => {
                     let life = leaving.owner.life();
                     life.core.count_panic();
-                    tracing::error!(deployment = %life.name, panic = panic_text(panic.as_ref()), "a task panicked");
+                    tracing::error!(deployment = %life.name(), panic = panic_text(panic.as_ref()), "a task panicked");
                     Poll::Ready(())
                 }
             })
@@ -159,8 +155,15 @@ impl Life {
         given_up
     }
 
-    /// Resolves when the tasks that were aborted are gone.
-    pub(crate) async fn tasks_gone(&self) {
+    /// Resolves when the tasks that were aborted are gone - what they hold, this instance for one, is gone then -, and at
+    /// the latest after a while.
+    pub(crate) async fn tasks_gone_soon(&self) {
+        if self.core.shared().clock.timeout(TASKS_GONE, self.tasks_gone()).await.is_err() {
+            tracing::warn!(deployment = %self.name(), instance = self.index, "an instance is outlived by its tasks");
+        }
+    }
+
+    async fn tasks_gone(&self) {
         poll_fn(|cx| {
             if self.tasks.borrow().is_empty() {
                 return Poll::Ready(());

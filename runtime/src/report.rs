@@ -7,7 +7,7 @@ use crate::deployment::Undeployed;
 /// What a shutdown came to: for the log, and for the exit code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Each deployment, in the order they were undeployed: newest first.
+    /// Each deployment that is no child, in the order they were undeployed: newest first. Children are in their parent's.
     pub deployments: Vec<Undeployed>,
     /// Messages that were accepted and not finished in time, over all deployments.
     pub abandoned: usize,
@@ -25,6 +25,6 @@ impl Report {
 
     /// Everything that was accepted is done, every `stop` went well, every loop has ended.
     pub fn is_clean(&self) -> bool {
-        self.abandoned == 0 && self.stuck_loops.is_empty() && self.deployments.iter().all(|one| one.failures.is_empty())
+        self.abandoned == 0 && self.stuck_loops.is_empty() && self.deployments.iter().all(Undeployed::is_clean)
     }
 }

@@ -2,24 +2,24 @@
 
 use std::fmt;
 use std::future::Future;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::builder::RuntimeBuilder;
 use crate::bus::Bus;
 use crate::bus::registry::Registry;
 use crate::clock::{Clock, Sleep};
 use crate::deploy::Deploy;
-use crate::deployment::{Birth, Deployment, DeploymentId, Stopped, Undeployed, begin_instance, stop_instance};
+use crate::deployment::{Deployment, DeploymentId, DeploymentInfo, Undeployed};
+use crate::deployments::{self, Deployments, Limits};
 use crate::error::{BuildError, DeployError, UndeployError};
+use crate::event_loop::current_of;
 use crate::event_loop::shared::{Inbox, LoopShared};
 use crate::event_loop::thread::{LoopThread, executor};
-use crate::event_loop::{LoopCore, current_of};
 use crate::report::Report;
 use crate::shared_data::{SharedData, SharedTables};
 use crate::verticle::Verticle;
@@ -36,12 +36,11 @@ pub(crate) struct Shared {
     closed: AtomicBool,
     /// The first loop that ended without being told to.
     lost: watch::Sender<Option<String>>,
-    last_deployment: AtomicU64,
+    pub(crate) last_deployment: AtomicU64,
+    pub(crate) deployments: Deployments,
     /// The number of the next timer.
     pub(crate) next_timer: AtomicU64,
     pub(crate) data: SharedTables,
-    /// In the order they were made. Closing and adding take turns under this lock.
-    deployments: Mutex<Vec<Deployed>>,
     /// The first loop's executor, for timers of threads that have none.
     timekeeper: Mutex<Option<Handle>>,
 }
@@ -50,14 +49,6 @@ pub(crate) struct Shared {
 pub(crate) struct Options {
     pub(crate) request_timeout: Duration,
     pub(crate) mailbox: usize,
-}
-
-/// A deployment as the runtime remembers it: on which loop each instance lives.
-#[derive(Debug, Clone)]
-struct Deployed {
-    id: DeploymentId,
-    name: Arc<str>,
-    loops: Vec<usize>,
 }
 
 impl Shared {
@@ -72,15 +63,20 @@ impl Shared {
             closed: AtomicBool::new(false),
             lost: watch::Sender::new(None),
             last_deployment: AtomicU64::new(0),
+            deployments: Deployments::default(),
             next_timer: AtomicU64::new(0),
             data: SharedTables::default(),
-            deployments: Mutex::default(),
             timekeeper: Mutex::default(),
         }
     }
 
     pub(crate) fn event_loop(&self, id: usize) -> &Arc<LoopShared> {
         &self.loops[id]
+    }
+
+    /// The event loops first, then the named ones.
+    pub(crate) fn loops(&self) -> &[Arc<LoopShared>] {
+        &self.loops
     }
 
     /// The event loop whose turn it is.
@@ -103,13 +99,8 @@ impl Shared {
 
     /// Nothing is deployed from now on.
     fn close(&self) {
-        let _no_deployment_meanwhile = self.deployments();
+        let _no_deployment_meanwhile = self.deployments.hold();
         self.closed.store(true, Ordering::Release);
-    }
-
-    /// Whether the deployment is there or on its way: it was not undeployed.
-    pub(crate) fn is_deployed(&self, id: DeploymentId) -> bool {
-        self.deployments().iter().rev().any(|known| known.id == id)
     }
 
     /// A timer for this thread, whether or not it has an executor; `None` when the runtime has ended.
@@ -126,14 +117,7 @@ impl Shared {
         let before = std::mem::replace(&mut *self.timekeeper.lock().unwrap_or_else(PoisonError::into_inner), handle);
         drop(before);
     }
-
-    fn deployments(&self) -> MutexGuard<'_, Vec<Deployed>> {
-        self.deployments.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
-
-/// Most instances of a deployment.
-const INSTANCES_MAX: usize = 1_048_576;
 
 /// Event loops, an event bus between them, and what is deployed on them.
 ///
@@ -222,68 +206,12 @@ impl Runtime {
     /// that have started are stopped and the first error is given.
     ///
     /// Takes as long as `start` does; [`undeploy`](Runtime::undeploy) and [`shutdown`](Runtime::shutdown) cut off a start
-    /// that takes too long. Dropped half-way, what has been started until then stays until one of these.
+    /// that takes too long. Cancel safe: dropped before it is done, the deployment is undone.
     ///
     /// # Errors
     /// [`DeployError`]; nothing of the deployment is left running then.
     pub async fn deploy<V: Verticle>(&self, deploy: Deploy<V>) -> Result<Deployment, DeployError> {
-        let shared = &self.inner.shared;
-        let loops = self.place(&deploy)?;
-        let id = DeploymentId(shared.last_deployment.fetch_add(1, Ordering::Relaxed) + 1);
-        let name: Arc<str> = deploy.name.as_str().into();
-        {
-            let mut deployments = shared.deployments();
-            if shared.is_closed() {
-                return Err(DeployError::ShuttingDown { name: deploy.name });
-            }
-            deployments.push(Deployed { id, name: Arc::clone(&name), loops: loops.clone() });
-        }
-        let mut starting = Vec::with_capacity(loops.len());
-        for (index, event_loop) in loops.iter().enumerate() {
-            let bus = self.bus.clone();
-            let birth = Birth { bus, deployment: id, name: Arc::clone(&name), index, count: deploy.instances };
-            let factory = Arc::clone(&deploy.factory);
-            let (done, outcome) = oneshot::channel();
-            shared.event_loop(*event_loop).do_job(move |core| begin_instance(core, &*factory, &birth, done));
-            starting.push(outcome);
-        }
-        let mut failed = None;
-        for outcome in starting {
-            let started = outcome.await.unwrap_or_else(|_| Err(DeployError::ShuttingDown { name: name.to_string() }));
-            failed = failed.or(started.err());
-        }
-        match failed {
-            None => Ok(Deployment { runtime: self.clone(), id, name }),
-            Some(error) => {
-                // Those that did start are stopped; whatever that comes to, the first error is what is reported.
-                drop(self.undeploy(id, Duration::from_secs(10)).await);
-                Err(error)
-            }
-        }
-    }
-
-    /// On which loop each instance goes.
-    fn place<V: Verticle>(&self, deploy: &Deploy<V>) -> Result<Vec<usize>, DeployError> {
-        let shared = &self.inner.shared;
-        let name = || deploy.name.clone();
-        if deploy.instances == 0 {
-            return Err(DeployError::NoInstances { name: name() });
-        }
-        if deploy.instances > INSTANCES_MAX {
-            return Err(DeployError::TooManyInstances { name: name(), instances: deploy.instances });
-        }
-        if shared.is_closed() {
-            return Err(DeployError::ShuttingDown { name: name() });
-        }
-        match &deploy.event_loop {
-            None => Ok((0..deploy.instances).map(|_| shared.next_loop().id).collect()),
-            Some(wanted) => {
-                let found = shared.loops.iter().find(|known| known.name == *wanted);
-                let found =
-                    found.ok_or_else(|| DeployError::NoSuchLoop { name: name(), event_loop: wanted.clone() })?;
-                Ok(vec![found.id; deploy.instances])
-            }
-        }
+        deployments::deploy(&self.inner.shared, None, deploy).await
     }
 
     /// Waits until an event loop has ended that was not told to, and gives its name; for ever when all goes well.
@@ -299,55 +227,18 @@ impl Runtime {
         }
     }
 
-    /// The deployments there are, oldest first: id and name.
-    pub fn deployments(&self) -> Vec<(DeploymentId, String)> {
-        self.inner.shared.deployments().iter().map(|known| (known.id, known.name.to_string())).collect()
+    /// The deployments there are, oldest first, children among them: those that have started, until they are gone.
+    pub fn deployments(&self) -> Vec<DeploymentInfo> {
+        self.inner.shared.deployments.list()
     }
 
     /// Undeploys by id; see [`Deployment::undeploy_within`](crate::Deployment::undeploy_within).
     ///
     /// # Errors
-    /// [`UndeployError`] when there is no such deployment.
+    /// [`UndeployError`] when there is no such deployment, or somebody undeploys it already.
     pub async fn undeploy(&self, id: DeploymentId, grace: Duration) -> Result<Undeployed, UndeployError> {
-        let patience = self.clock().now().saturating_add(grace).saturating_add(STUCK_MARGIN);
-        self.undeploy_until(id, grace, patience).await
-    }
-
-    /// Undeploys within the grace; loops that do not answer are waited for until the clock has come to `patience`.
-    async fn undeploy_until(
-        &self,
-        id: DeploymentId,
-        grace: Duration,
-        patience: Duration,
-    ) -> Result<Undeployed, UndeployError> {
-        let deployed = {
-            let mut deployments = self.inner.shared.deployments();
-            let known = deployments.iter().rposition(|known| known.id == id);
-            known.map(|at| deployments.remove(at)).ok_or(UndeployError::Unknown { id })?
-        };
-        let mut stopping = Vec::with_capacity(deployed.loops.len());
-        for (index, event_loop) in deployed.loops.iter().enumerate() {
-            let (done, outcome) = oneshot::channel::<Stopped>();
-            let stop = move |core: &Rc<LoopCore>| stop_instance(core, (id, index), grace, done);
-            self.inner.shared.event_loop(*event_loop).do_job(stop);
-            stopping.push(outcome);
-        }
-        let mut undeployed = Undeployed { id, name: deployed.name.to_string(), abandoned: 0, failures: Vec::new() };
-        for (index, outcome) in stopping.into_iter().enumerate() {
-            // A loop that is blocked does not answer; its instances are not waited for for ever, nor one after the other.
-            let left = patience.saturating_sub(self.clock().now());
-            match self.clock().timeout(left, outcome).await {
-                Ok(Ok(stopped)) => {
-                    undeployed.abandoned += stopped.abandoned;
-                    let failure = stopped.failure.map(|failure| format!("instance {index}: {failure}"));
-                    undeployed.failures.extend(failure);
-                }
-                // It never started, or its loop has ended: there is nothing to stop.
-                Ok(Err(_)) => {}
-                Err(_) => undeployed.failures.push(format!("instance {index}: its event loop does not answer")),
-            }
-        }
-        Ok(undeployed)
+        let shared = &self.inner.shared;
+        deployments::undeploy(shared, id, Limits::within(shared, grace)).await
     }
 
     /// Undeploys everything, newest first, and ends the loops; all of it within the grace, plus a second for loops that
@@ -371,39 +262,27 @@ impl Runtime {
 
     async fn end(&self, grace: Duration) -> Report {
         let started = self.clock().now();
-        let deadline = started.saturating_add(grace);
-        let patience = deadline.saturating_add(STUCK_MARGIN);
-        self.inner.shared.close();
+        let shared = &self.inner.shared;
+        let limits = Limits::within(shared, grace);
+        shared.close();
         let _alone = self.clock().timeout(grace, self.inner.ending.lock()).await;
         let mut report = Report::empty();
-        loop {
-            let Some(newest) = self.inner.shared.deployments().last().map(|known| known.id) else { break };
-            let left = deadline.saturating_sub(self.clock().now());
-            if let Ok(undeployed) = self.undeploy_until(newest, left, patience).await {
+        while let Some(newest) = shared.deployments.newest() {
+            if let Ok(undeployed) = deployments::undeploy(shared, newest, limits).await {
                 report.abandoned += undeployed.abandoned;
                 report.deployments.push(undeployed);
             }
         }
-        self.empty(deadline).await;
-        report.stuck_loops = self.end_loops(patience).await;
-        report.took = self.clock().now() - started;
-        report
-    }
-
-    /// Waits for what others are undeploying at the same time.
-    async fn empty(&self, deadline: Duration) {
-        let tell_when_empty = |event_loop: &Arc<LoopShared>| {
-            let (waiting, empty) = oneshot::channel();
-            event_loop.do_job(move |core| core.tell_when_empty(waiting));
-            empty
-        };
-        let loops: Vec<_> = self.inner.shared.loops.iter().map(tell_when_empty).collect();
-        for empty in loops {
-            let left = deadline.saturating_sub(self.clock().now());
-            if self.clock().timeout(left, empty).await.is_err() {
+        // What others are undeploying at the same time is waited for.
+        while let Some(end) = shared.deployments.end_of_newest() {
+            let left = limits.deadline.saturating_sub(self.clock().now());
+            if self.clock().timeout(left, end).await.is_err() {
                 break;
             }
         }
+        report.stuck_loops = self.end_loops(limits.patience).await;
+        report.took = self.clock().now() - started;
+        report
     }
 
     async fn end_loops(&self, patience: Duration) -> Vec<String> {
@@ -425,9 +304,6 @@ impl Runtime {
         stuck
     }
 }
-
-/// How much longer than its grace something is waited for that should have answered within it.
-const STUCK_MARGIN: Duration = Duration::from_secs(1);
 
 impl Drop for Inner {
     fn drop(&mut self) {

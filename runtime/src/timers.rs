@@ -316,7 +316,7 @@ async fn tick<V: Verticle, R: Future<Output = ()>>(ctx: &Context<V>, handler: im
     if let Err(panic) = catch_panic(async { handler(own).await }).await {
         let life: &Life = &ctx.instance.life;
         life.core.count_panic();
-        tracing::error!(deployment = %life.name, panic, "a timer's handler panicked");
+        tracing::error!(deployment = %life.name(), panic, "a timer's handler panicked");
     }
 }
 

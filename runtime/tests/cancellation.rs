@@ -13,8 +13,8 @@ use std::time::Duration;
 use support::{Census, Gate, Seen, eventually, on_a_loop};
 use vertebra::testing::TestRuntime;
 use vertebra::{
-    Address, BoxError, Bus, Context, Deploy, DeployError, Deployment, RequestError, Runtime, SendError, UndeployError,
-    Verticle,
+    Address, BoxError, Bus, Context, Deploy, DeployError, Deployment, DeploymentId, RequestError, Runtime, SendError,
+    UndeployError, Verticle,
 };
 
 const HELD: Address<u32, Arc<()>> = Address::new("held");
@@ -234,30 +234,32 @@ promises! {
         holder.gate.open();
     }
 
-    async fn a_deployment_nobody_waits_for_can_be_undeployed_by_its_id(rt: &TestRuntime) {
-        let holder = Holder::default();
-        holder.gate.open();
+    async fn a_deployment_nobody_waits_for_any_more_is_undone(rt: &TestRuntime) {
+        let census = Census::default();
+        let (token, ids) = (census.clone(), Seen::default());
+        let note = ids.clone();
+        let deploy = Deploy::new(move || NeverStarts { _token: token.token(), ids: note.clone() }).instances(3);
         {
-            let mut deploying = Box::pin(holder.deploy(&rt, 8, 8));
-            drop(poll_once(&mut deploying).await);
+            let mut deploying = Box::pin(rt.deploy(deploy));
+            assert!(poll_once(&mut deploying).await.is_pending());
+            eventually(rt.clock(), "all have begun", || census.alive() == 3).await;
         }
-        eventually(rt.clock(), "it serves", || rt.bus().try_send(HELD, 1).is_ok()).await;
-        let (id, _) = rt.deployments().pop().unwrap();
-        assert_eq!(rt.undeploy(id, Duration::from_secs(5)).await.unwrap().abandoned, 0);
-        assert_eq!(rt.bus().try_send(HELD, 1), Err(SendError::NoHandlers(1)));
+        eventually(rt.clock(), "nothing of it is left", || census.alive() == 0).await;
+        eventually(rt.clock(), "nobody serves", || rt.bus().try_send(HELD, 1) == Err(SendError::NoHandlers(1))).await;
+        let id = ids.all()[0];
+        assert_eq!(rt.undeploy(id, Duration::ZERO).await, Err(UndeployError::Unknown { id }));
     }
 
     async fn a_start_that_takes_for_ever_is_cut_off_by_undeploying(rt: &TestRuntime) {
         let census = Census::default();
-        let token = census.clone();
-        let own = (*rt).clone();
-        let deploy = Deploy::new(move || NeverStarts { _token: token.token() }).instances(3);
+        let (token, ids) = (census.clone(), Seen::default());
+        let (own, note) = ((*rt).clone(), ids.clone());
+        let deploy = Deploy::new(move || NeverStarts { _token: token.token(), ids: note.clone() }).instances(3);
         let deploying = tokio::task::spawn_local(async move { own.deploy(deploy).await });
-        eventually(rt.clock(), "all have begun", || census.alive() == 3).await;
+        eventually(rt.clock(), "all have begun", || ids.len() == 3).await;
         eventually(rt.clock(), "they serve already", || rt.bus().try_send(HELD, 1).is_ok()).await;
-        let (id, name) = rt.deployments().pop().unwrap();
-        assert_eq!(name, "NeverStarts");
-        rt.undeploy(id, Duration::from_secs(5)).await.unwrap();
+        assert_eq!(rt.deployments(), []);
+        rt.undeploy(ids.all()[0], Duration::from_secs(5)).await.unwrap();
         assert!(matches!(deploying.await.unwrap(), Err(DeployError::Undeployed { name }) if name == "NeverStarts"));
         assert_eq!(census.alive(), 0);
         assert_eq!(rt.bus().try_send(HELD, 1), Err(SendError::NoHandlers(1)));
@@ -266,11 +268,13 @@ promises! {
 
 struct NeverStarts {
     _token: Arc<()>,
+    ids: Seen<DeploymentId>,
 }
 
 impl Verticle for NeverStarts {
     async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
         ctx.serve_fn(HELD, |_| pending()).register()?;
+        self.ids.note(ctx.deployment_id());
         pending().await
     }
 }

@@ -77,7 +77,10 @@ promises! {
         let mut started = kit.life.all();
         started.sort();
         assert_eq!(started, ["start 0", "start 1", "start 2", "start 3"]);
-        assert_eq!(rt.deployments(), [(deployment.id(), "Worker".to_owned())]);
+        let known = rt.deployments();
+        assert_eq!(known.len(), 1);
+        let (id, name, parent, instances) = (known[0].id, known[0].name.as_str(), known[0].parent, known[0].instances);
+        assert_eq!((id, name, parent, instances), (deployment.id(), "Worker", None, 4));
     }
 
     async fn one_instance_that_does_not_start_undoes_the_deployment(rt: &TestRuntime) {

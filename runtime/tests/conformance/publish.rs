@@ -8,8 +8,8 @@ use crate::promises;
 use crate::support::{Seen, eventually};
 
 async fn undeploy_all(rt: &Runtime) {
-    for (id, _) in rt.deployments() {
-        rt.undeploy(id, std::time::Duration::from_secs(5)).await.unwrap();
+    for known in rt.deployments() {
+        rt.undeploy(known.id, std::time::Duration::from_secs(5)).await.unwrap();
     }
 }
 

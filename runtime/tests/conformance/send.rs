@@ -17,8 +17,8 @@ promises! {
         assert_eq!(rt.bus().request(NOTES, 3).await, Ok(3));
         eventually(rt.clock(), "all are handled", || kit.seen.len() == 3).await;
         // Undeployed, no consumer has anything left that it might still handle.
-        for (id, _) in rt.deployments() {
-            rt.undeploy(id, std::time::Duration::from_secs(5)).await.unwrap();
+        for known in rt.deployments() {
+            rt.undeploy(known.id, std::time::Duration::from_secs(5)).await.unwrap();
         }
         let mut numbers = kit.numbers();
         numbers.sort_unstable();
