@@ -236,7 +236,7 @@ async fn start_instance<V: Verticle>(instance: Rc<Instance<V>>, starting: &Start
     // In a block of its own, because a `start` that is not an `async fn` may panic before it has a future to give.
     let started = starting.unless_cut_off(catch_panic(async { instance.verticle.start(&ctx).await })).await;
     starting.done.set(true);
-    let name = life.name().to_string();
+    let name = life.name().to_owned();
     let error = match started {
         Some(Ok(Ok(()))) => return Ok(()),
         Some(Ok(Err(source))) => DeployError::Start { name, instance: life.index, source },

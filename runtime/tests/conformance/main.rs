@@ -9,6 +9,7 @@ mod buffering;
 mod codec;
 mod consumer_lifecycle;
 mod context;
+mod deployments;
 mod headers;
 mod kit;
 mod ledger;
