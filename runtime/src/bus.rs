@@ -6,6 +6,7 @@ pub(crate) mod credit;
 mod delivery;
 pub(crate) mod drained;
 mod elsewhere;
+pub(crate) mod intercept;
 pub(crate) mod outbox;
 pub(crate) mod publish;
 pub(crate) mod registry;

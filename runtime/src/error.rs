@@ -121,15 +121,19 @@ pub enum SendError<M> {
     Closed(M),
     /// The address is served with other types than those it was called with: two constants share one name.
     WrongType(M),
+    /// An outbound interceptor failed it.
+    Failed(M, Failure),
 }
 
 impl<M> SendError<M> {
     /// The message that was not sent.
     pub fn into_message(self) -> M {
         match self {
-            Self::NoHandlers(message) | Self::Full(message) | Self::Closed(message) | Self::WrongType(message) => {
-                message
-            }
+            Self::NoHandlers(message)
+            | Self::Full(message)
+            | Self::Closed(message)
+            | Self::WrongType(message)
+            | Self::Failed(message, _) => message,
         }
     }
 
@@ -139,6 +143,7 @@ impl<M> SendError<M> {
             Self::Full(_) => "the mailbox is full",
             Self::Closed(_) => "the runtime has shut down",
             Self::WrongType(_) => "the address is served with other types",
+            Self::Failed(..) => "an interceptor failed it",
         }
     }
 }

@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 
 use crate::address::{Address, BuildCarriedHash, Name};
 use crate::bus::consumer::{AnyConsumer, Consume, ConsumerKey};
+use crate::bus::intercept::Chains;
 use crate::bus::outbox::Flush;
 use crate::bus::registry::Spoken;
 use crate::bus::replies::{AnyReplies, Replies};
@@ -87,6 +88,8 @@ pub(crate) struct LoopCore {
     generation: Cell<u32>,
     routes: RefCell<HashMap<Name, Rc<dyn AnyRoute>, BuildCarriedHash>>,
     /// One for each reply type that was ever waited for here. None is ever taken out: their numbers are kept.
+    /// The interceptors as they were when this version of them was seen.
+    chains: RefCell<(u64, Rc<Chains>)>,
     replies: RefCell<Vec<ReplyTable>>,
     reply_types: RefCell<HashMap<TypeId, u32, BuildCarriedHash>>,
     ready: RefCell<VecDeque<ConsumerKey>>,
@@ -116,6 +119,7 @@ impl LoopCore {
             consumers: RefCell::default(),
             generation: Cell::new(0),
             routes: RefCell::default(),
+            chains: RefCell::default(),
             replies: RefCell::default(),
             reply_types: RefCell::default(),
             ready: RefCell::default(),
@@ -273,6 +277,21 @@ impl LoopCore {
 
     fn reply_tables(&self) -> Vec<Rc<dyn AnyReplies>> {
         self.replies.borrow().iter().map(|(_, table)| Rc::clone(table)).collect()
+    }
+
+    /// The interceptors there are.
+    pub(crate) fn chains(&self) -> Rc<Chains> {
+        let interceptors = &self.shared.interceptors;
+        let version = interceptors.version();
+        let (seen, known) = self.chains.borrow().clone();
+        if seen == version {
+            return known;
+        }
+        let chains = Rc::new(interceptors.chains());
+        let before = self.chains.replace((version, Rc::clone(&chains)));
+        // Interceptors that are gone are foreign code; this may be the last that kept them.
+        contain(|| drop((before, known)));
+        chains
     }
 
     // ---- work of the next turn

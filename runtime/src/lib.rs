@@ -43,6 +43,7 @@ pub mod testing;
 pub use address::Address;
 pub use builder::RuntimeBuilder;
 pub use bus::Bus;
+pub use bus::intercept::{Delivery, InterceptorId};
 pub use bus::publish::Published;
 pub use bus::request::Request;
 pub use bus::route::Route;

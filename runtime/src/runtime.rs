@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::builder::RuntimeBuilder;
 use crate::bus::Bus;
+use crate::bus::intercept::Interceptors;
 use crate::bus::registry::Registry;
 use crate::clock::{Clock, Sleep};
 use crate::deploy::Deploy;
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) clock: Clock,
     pub(crate) registry: Registry,
+    pub(crate) interceptors: Interceptors,
     /// The event loops first, then the named ones.
     loops: Vec<Arc<LoopShared>>,
     event_loops: usize,
@@ -57,6 +59,7 @@ impl Shared {
             options,
             clock,
             registry: Registry::default(),
+            interceptors: Interceptors::default(),
             loops,
             event_loops,
             turn: AtomicUsize::new(0),

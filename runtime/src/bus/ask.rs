@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::address::Address;
-use crate::error::RequestError;
+use crate::error::{Failure, RequestError};
 use crate::event_loop::NoRoute;
 use crate::event_loop::shared::LoopShared;
 use crate::message::{Headers, Message};
@@ -17,6 +17,7 @@ use crate::runtime::Shared;
 
 use super::delivery::Asked;
 use super::elsewhere::{self, Refused};
+use super::intercept::At;
 use super::registry::Spoken;
 use super::replies::Outcome;
 use super::timer::{Timer, nanos};
@@ -59,7 +60,7 @@ impl<M: Message, R: Message> Asking<M, R> {
             && let Poll::Ready(outcome) = Pin::new(&mut self.outcome).poll(cx)
         {
             return Poll::Ready(match outcome {
-                Ok(Outcome::Replied(result)) => result.map_err(RequestError::Failed),
+                Ok(Outcome::Replied(result)) => self.replied(result),
                 Ok(Outcome::TimedOut) => Err(self.timed_out()),
                 Ok(Outcome::Closed) | Err(_) => Err(RequestError::Closed { address: self.address() }),
             });
@@ -109,6 +110,15 @@ impl<M: Message, R: Message> Asking<M, R> {
             Refused::NoCredit(_) | Refused::NoPost(_) => RequestError::Overloaded { address },
             Refused::Closed => RequestError::Closed { address },
         }
+    }
+
+    /// The inbound interceptors see the reply where it was asked for.
+    fn replied(&self, reply: Result<R, Failure>) -> Result<R, RequestError> {
+        let reply = match self.shared.interceptors.any() {
+            true => At::Elsewhere(&self.shared).inbound_reply(self.to.name(), reply),
+            false => reply,
+        };
+        reply.map_err(RequestError::Failed)
     }
 
     fn timed_out(&self) -> RequestError {

@@ -18,6 +18,7 @@ use crate::message::{Headers, Message};
 use crate::panic::{contain, panic_text};
 
 use super::credit::Credit;
+use super::intercept::{At, Kind};
 use super::outbox::Outbox;
 use super::replies::{Outcome, RemoteReply, Replies, ReplyKey};
 use super::slots::{Polled, Running, Slots};
@@ -212,6 +213,28 @@ where
         }
     }
 
+    /// The same, once the inbound interceptors have seen the message and let it pass.
+    #[cold]
+    fn begin_seen(&self, core: &Rc<LoopCore>, mut envelope: Envelope<M>) -> Result<Result<R, Failure>, u32> {
+        let kind = if matches!(envelope.reply_to, ReplyTo::Published) { Kind::Published } else { Kind::Sent };
+        match At::Loop(core).inbound(&self.address, kind, &mut envelope.headers, &envelope.message) {
+            Ok(()) => self.begin(core, envelope.message, envelope.headers, envelope.reply_to),
+            Err(failure) => {
+                contain(|| drop(envelope));
+                Ok(Err(failure))
+            }
+        }
+    }
+
+    /// The outbound interceptors see a reply before it leaves.
+    #[inline]
+    fn seen(&self, core: &LoopCore, reply: Result<R, Failure>) -> Result<R, Failure> {
+        if core.shared().interceptors.any() {
+            return At::Loop(core).outbound_reply(&self.address, reply);
+        }
+        reply
+    }
+
     #[cold]
     fn panicked(&self, core: &LoopCore, running: Running<F>, panic: &(dyn Any + Send)) -> Failure {
         self.cut_off(core, running);
@@ -240,6 +263,15 @@ where
 
     fn replies(&self, core: &LoopCore) -> &Replies<R> {
         self.replies.get_or_init(|| core.replies())
+    }
+
+    /// The handler has finished.
+    #[inline]
+    fn reply(&self, core: &Rc<LoopCore>, reply_to: ReplyTo, result: Result<R, Failure>) {
+        match reply_to {
+            ReplyTo::Nobody | ReplyTo::Published => drop(contain(|| drop(result))),
+            asked => self.answer(core, asked, Outcome::Replied(self.seen(core, result))),
+        }
     }
 
     fn answer(&self, core: &Rc<LoopCore>, reply_to: ReplyTo, outcome: Outcome<R>) {
@@ -293,8 +325,14 @@ where
     S: Fn(M, Headers) -> F + 'static,
 {
     fn call(&self, core: &Rc<LoopCore>, message: M, headers: Headers) -> Called<M, R> {
-        // What is in the queue was there first. What is being delivered has begun: it is taken out one at a time.
-        if !self.queue.borrow().is_empty() || !self.may_begin() || core.depth() >= DEPTH_MAX || !self.open.get() {
+        // What is in the queue was there first. What is being delivered has begun: it is taken out one at a time. What
+        // somebody looks at on its way goes all of the way.
+        if core.shared().interceptors.any()
+            || !self.queue.borrow().is_empty()
+            || !self.may_begin()
+            || core.depth() >= DEPTH_MAX
+            || !self.open.get()
+        {
             return Called::Busy(message, headers);
         }
         match self.begin(core, message, headers, ReplyTo::Nobody) {
@@ -349,8 +387,12 @@ where
                 room = true;
             }
             let reply_to = envelope.reply_to;
-            if let Ok(result) = self.begin(core, envelope.message, envelope.headers, reply_to) {
-                self.answer(core, reply_to, Outcome::Replied(result));
+            let begun = match core.shared().interceptors.any() {
+                false => self.begin(core, envelope.message, envelope.headers, reply_to),
+                true => self.begin_seen(core, envelope),
+            };
+            if let Ok(result) = begun {
+                self.reply(core, reply_to, result);
             }
         }
         if room {
@@ -378,7 +420,7 @@ where
             }
             Polled::Panicked(panic) => Err(self.panicked(core, running, panic.as_ref())),
         };
-        self.answer(core, reply_to, Outcome::Replied(result));
+        self.reply(core, reply_to, result);
         self.after_work(core, 0);
     }
 

@@ -5,11 +5,13 @@ use std::rc::Rc;
 use crate::address::Address;
 use crate::event_loop::{LoopCore, current_of};
 use crate::message::{Headers, Message};
+use crate::panic::contain;
 
 use super::Bus;
 use super::consumer::{Envelope, ReplyTo};
 use super::delivery::RemoteMessage;
 use super::elsewhere;
+use super::intercept::{At, Kind};
 use super::registry::Spoken;
 use super::route::Target;
 
@@ -23,24 +25,38 @@ pub struct Published {
 }
 
 pub(super) fn publish<M: Message + Clone, R: Message>(bus: &Bus, to: &Address<M, R>, message: M) -> Published {
-    match current_of(&bus.shared) {
-        Some(core) => from_loop(&core, to, message),
-        None => from_elsewhere(bus, to, message),
+    let core = current_of(&bus.shared);
+    let mut headers = Headers::default();
+    if bus.shared.interceptors.any() {
+        let at = At::of(core.as_ref(), &bus.shared);
+        if at.outbound(to.name(), Kind::Published, &mut headers, &message).is_err() {
+            contain(|| drop(message));
+            return Published::default();
+        }
+    }
+    match core {
+        Some(core) => from_loop(&core, to, message, &headers),
+        None => from_elsewhere(bus, to, message, &headers),
     }
 }
 
-fn from_loop<M: Message + Clone, R: Message>(core: &Rc<LoopCore>, to: &Address<M, R>, message: M) -> Published {
+fn from_loop<M: Message + Clone, R: Message>(
+    core: &Rc<LoopCore>,
+    to: &Address<M, R>,
+    message: M,
+    headers: &Headers,
+) -> Published {
     let targets = targets(core, to);
     hand_out(&targets, message, |target, message| match target {
         Target::Local(consumer) => {
             let envelope =
-                Envelope { message, headers: Headers::default(), reply_to: ReplyTo::Published, holds_credit: false };
+                Envelope { message, headers: headers.clone(), reply_to: ReplyTo::Published, holds_credit: false };
             consumer.enqueue(core, envelope).is_ok()
         }
         Target::Remote(remote) => {
             let room = remote.credit.take(1) == 1;
             if room {
-                remote.outbox.push(core, RemoteMessage::published(remote.consumer, message, Headers::default()));
+                remote.outbox.push(core, RemoteMessage::published(remote.consumer, message, headers.clone()));
             }
             room
         }
@@ -60,11 +76,16 @@ fn targets<M: Message, R: Message>(core: &Rc<LoopCore>, to: &Address<M, R>) -> R
     Rc::new([])
 }
 
-fn from_elsewhere<M: Message + Clone, R: Message>(bus: &Bus, to: &Address<M, R>, message: M) -> Published {
+fn from_elsewhere<M: Message + Clone, R: Message>(
+    bus: &Bus,
+    to: &Address<M, R>,
+    message: M,
+    headers: &Headers,
+) -> Published {
     let served = bus.shared.registry.find(to.key()).filter(|served| served.spoken == Spoken::of::<M, R>());
     let registrations = served.map(|served| served.registrations().1).unwrap_or_default();
     hand_out(&registrations, message, |to, message| {
-        elsewhere::post::<M, R>(&bus.shared, to, message, Headers::default()).is_ok()
+        elsewhere::post::<M, R>(&bus.shared, to, message, headers.clone()).is_ok()
     })
 }
 

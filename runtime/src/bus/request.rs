@@ -12,11 +12,13 @@ use crate::address::Address;
 use crate::error::{Failure, RequestError};
 use crate::event_loop::{LoopCore, NoRoute, current_of};
 use crate::message::{Headers, Message};
+use crate::panic::contain;
 
 use super::Bus;
 use super::ask::ask;
 use super::consumer::{Called, Consume, Envelope, ReplyTo};
 use super::delivery::RemoteMessage;
+use super::intercept::{At, Kind};
 use super::registry::Spoken;
 use super::replies::{Outcome, ReplyKey};
 use super::route::{Reached, Remote, reach};
@@ -78,11 +80,34 @@ impl<'b, M: Message, R: Message> Request<'b, M, R> {
         self.to.name().into()
     }
 
-    fn error(&self, outcome: Option<Outcome<R>>) -> Result<R, RequestError> {
+    /// Has the message seen by the outbound interceptors; one that they fail goes nowhere.
+    #[cold]
+    fn intercept(&mut self) -> Result<(), Failure> {
+        let State::New(message, headers) = &mut self.state else { return Ok(()) };
+        let core = current_of(&self.bus.shared);
+        let at = At::of(core.as_ref(), &self.bus.shared);
+        let seen = at.outbound(self.to.name(), Kind::Sent, headers, message);
+        if seen.is_err() {
+            let failed = std::mem::replace(&mut self.state, State::Ended);
+            contain(|| drop(failed));
+        }
+        seen
+    }
+
+    /// A reply of this loop has come: the inbound interceptors see it.
+    #[inline]
+    fn replied(&self, core: &LoopCore, reply: Result<R, Failure>) -> Result<R, RequestError> {
+        if core.shared().interceptors.any() {
+            return At::Loop(core).inbound_reply(self.to.name(), reply).map_err(RequestError::Failed);
+        }
+        reply.map_err(RequestError::Failed)
+    }
+
+    fn error(&self, core: &LoopCore, outcome: Option<Outcome<R>>) -> Result<R, RequestError> {
         match outcome {
-            Some(Outcome::Replied(result)) => result.map_err(RequestError::Failed),
+            Some(Outcome::Replied(result)) => self.replied(core, result),
             Some(Outcome::TimedOut) => Err(RequestError::Timeout { address: self.address(), after: self.timeout }),
-            Some(Outcome::Closed) | None => Err(RequestError::Closed { address: self.address() }),
+            Some(Outcome::Closed) | None => Err(self.closed()),
         }
     }
 
@@ -148,6 +173,10 @@ impl<'b, M: Message, R: Message> Request<'b, M, R> {
         key
     }
 
+    fn closed(&self) -> RequestError {
+        RequestError::Closed { address: self.address() }
+    }
+
     fn overloaded(&self) -> RequestError {
         RequestError::Overloaded { address: self.address() }
     }
@@ -179,6 +208,11 @@ impl<M: Message, R: Message> Future for Request<'_, M, R> {
             // Before the message is taken out: a task that only makes requests in place must yield like any other.
             let budget = ready!(tokio::task::coop::poll_proceed(cx));
             budget.made_progress();
+            if this.bus.shared.interceptors.any()
+                && let Err(failure) = this.intercept()
+            {
+                return Poll::Ready(Err(RequestError::Failed(failure)));
+            }
             let State::New(message, headers) = std::mem::replace(&mut this.state, State::Ended) else {
                 return Poll::Pending;
             };
@@ -203,15 +237,15 @@ impl<M: Message, R: Message> Future for Request<'_, M, R> {
                         Some(replies) => ready!(replies.poll(*key, cx)),
                         None => None,
                     };
-                    this.error(outcome)
+                    this.error(&core, outcome)
                 }
                 // Begun on a loop and carried away from it: its slot is out of reach.
                 _ => {
                     this.let_go();
-                    this.error(None)
+                    Err(this.closed())
                 }
             },
-            State::New(..) | State::Ended => this.error(None),
+            State::New(..) | State::Ended => Err(this.closed()),
         };
         this.state = State::Ended;
         Poll::Ready(ended)

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::error::SendError;
+use crate::error::{Failure, SendError};
 use crate::event_loop::shared::LoopShared;
 use crate::event_loop::{LoopCore, NoRoute, current_of};
 use crate::message::{Headers, Message};
@@ -19,6 +19,7 @@ use super::consumer::{Envelope, ReplyTo};
 use super::credit::Credit;
 use super::delivery::RemoteMessage;
 use super::elsewhere::{self, Refused};
+use super::intercept::{At, Kind};
 use super::route::{Reached, reach};
 use super::timer::{Timer, nanos};
 use super::waiters::Waiters;
@@ -136,7 +137,13 @@ impl<M: Message, R: Message> Future for Sending<'_, M, R> {
         // No part of tokio's budget: room is bounded, and whoever sends more than there is waits for it.
         let this = &mut *self;
         // Polled again after it was done: there is nothing left to send, and nothing to report.
-        let Some((message, headers)) = this.message.take() else { return Poll::Ready(Ok(())) };
+        let Some((message, mut headers)) = this.message.take() else { return Poll::Ready(Ok(())) };
+        // Once: one that has found no room was seen then.
+        if this.waiting.is_none()
+            && let Err(failure) = intercept(this.bus, &this.to, &message, &mut headers)
+        {
+            return Poll::Ready(Err(SendError::Failed(message, failure)));
+        }
         match attempt(this.bus, &this.to, message, headers) {
             Attempt::Done(result) => Poll::Ready(result),
             Attempt::Full(full) => this.wait(full, cx),
@@ -204,12 +211,30 @@ pub(super) fn try_send<M: Message, R: Message>(
     bus: &Bus,
     to: &Address<M, R>,
     message: M,
-    headers: Headers,
+    mut headers: Headers,
 ) -> Result<(), SendError<M>> {
+    if let Err(failure) = intercept(bus, to, &message, &mut headers) {
+        return Err(SendError::Failed(message, failure));
+    }
     match attempt(bus, to, message, headers) {
         Attempt::Done(result) => result,
         Attempt::Full(full) => Err(SendError::Full(full.message)),
     }
+}
+
+/// Has the message seen by the outbound interceptors.
+#[inline]
+fn intercept<M: Message, R: Message>(
+    bus: &Bus,
+    to: &Address<M, R>,
+    message: &M,
+    headers: &mut Headers,
+) -> Result<(), Failure> {
+    if bus.shared.interceptors.any() {
+        let core = current_of(&bus.shared);
+        return At::of(core.as_ref(), &bus.shared).outbound(to.name(), Kind::Sent, headers, message);
+    }
+    Ok(())
 }
 
 fn attempt<M: Message, R: Message>(bus: &Bus, to: &Address<M, R>, message: M, headers: Headers) -> Attempt<M> {

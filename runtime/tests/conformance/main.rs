@@ -11,6 +11,7 @@ mod consumer_lifecycle;
 mod context;
 mod deployments;
 mod headers;
+mod interceptor;
 mod kit;
 mod ledger;
 mod ordering;
