@@ -71,6 +71,8 @@ impl Scalar<'_> {
             }
             Self::Text(text) => format!("{text:?}"),
             Self::Integer(number) => number.to_string(),
+            // With its point: 5.0 shown as 5 would look like what is allowed.
+            Self::Float(number) if number.abs() < 1e15 => format!("{number:?}"),
             Self::Float(number) => number.to_string(),
             Self::Bool(value) => value.to_string(),
             Self::Null => "null".to_owned(),
@@ -147,7 +149,15 @@ fn number(field: Field, value: &Scalar<'_>) -> Result<i32, ProgramError> {
         Scalar::Text(text) if !text.starts_with('+') => text.parse().ok(),
         _ => None,
     };
-    number.ok_or_else(|| wrong(field, value, "an integer between -2147483648 and 2147483647, or that as text"))
+    number.ok_or_else(|| {
+        let allowed = match value {
+            Scalar::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
+                "an integer between -2147483648 and 2147483647 without a point or an exponent, or that as text"
+            }
+            _ => "an integer between -2147483648 and 2147483647, or that as text",
+        };
+        wrong(field, value, allowed)
+    })
 }
 
 fn truth(field: Field, value: &Scalar<'_>) -> Result<bool, ProgramError> {

@@ -72,6 +72,12 @@ fn a_wrong_value_is_named_with_what_is_allowed() {
         ("customerId", "2147483648", "customerId is 2147483648, it must be"),
         ("customerId", "18446744073709551616", "customerId is 18446744073709552000, it must be"),
         ("customerId", "9124.5", "customerId is 9124.5, it must be"),
+        (
+            "customerId",
+            "5.0",
+            "customerId is 5.0, it must be an integer between -2147483648 and 2147483647 without a point or an exponent",
+        ),
+        ("customerId", "1e3", "customerId is 1000.0, it must be an integer between -2147483648 and 2147483647 without"),
         ("customerId", "null", "customerId is null, it must be"),
         ("customerId", "[9124]", "customerId is an array or object, it must be"),
         ("programName", "7", "programName is 7, it must be text"),
