@@ -1,14 +1,16 @@
 //! Whether the bytes of a request head may reach the parser behind this.
 //!
-//! The parser (hyper's) refuses bytes that cannot be HTTP. It also takes heads that a proxy in front may read in another
-//! way - lines ended by a bare line feed, two equal `Content-Length`, `Content-Length` beside `Transfer-Encoding` - and
-//! whoever can make two servers disagree about where a request ends can hide one in another. Those are refused here,
-//! with what the parser cannot bound: the URL's length and the body's. Everything else is left to it.
+//! The parser (hyper's) takes heads that a proxy in front may read in another way - lines ended by a bare line feed, two
+//! equal `Content-Length`, `Content-Length` beside `Transfer-Encoding` - and whoever can make two servers disagree about
+//! where a request ends can hide one in another. Those are refused here, with what the parser cannot bound: the URL's
+//! length and the body's. What the parser would refuse itself is refused here too: its own answer does not say why.
 //!
 //! A body is told by its `Content-Length` alone. No client of these routes needs chunks, and without them the end of a
 //! request is known from its head.
 
 use http::StatusCode;
+
+use super::grammar::{is_host, is_text, is_token, is_url, split_at};
 
 /// Room beside the URL in a request line: the method, two spaces and the version.
 const LINE_BESIDE_URL_BYTES: usize = 64;
@@ -33,6 +35,8 @@ pub(super) struct HeadLimits {
 pub(super) enum Refusal {
     /// The request line is no request line of HTTP/1.0 or HTTP/1.1.
     RequestLine,
+    /// The URL is none, or has characters that must be percent-encoded.
+    Url,
     /// The URL is too long.
     UrlTooLong,
     /// The head is too long.
@@ -43,7 +47,9 @@ pub(super) enum Refusal {
     BareLineFeed,
     /// A header goes on in the next line.
     FoldedHeader,
-    /// HTTP/1.1 with no `Host`, or any request with two.
+    /// A header line that is no name, colon and text.
+    Header,
+    /// HTTP/1.1 with no `Host`, or any request with two, or one that is no host.
     Host,
     /// Two `Content-Length`, or one that is no plain number.
     ContentLength,
@@ -57,13 +63,15 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// All of them, for counters made in advance.
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::RequestLine,
+        Self::Url,
         Self::UrlTooLong,
         Self::HeadTooLarge,
         Self::TooManyHeaders,
         Self::BareLineFeed,
         Self::FoldedHeader,
+        Self::Header,
         Self::Host,
         Self::ContentLength,
         Self::TransferEncoding,
@@ -86,11 +94,13 @@ impl Refusal {
     pub(super) fn reason(self) -> &'static str {
         match self {
             Self::RequestLine => "request_line",
+            Self::Url => "url",
             Self::UrlTooLong => "url_too_long",
             Self::HeadTooLarge => "head_too_large",
             Self::TooManyHeaders => "too_many_headers",
             Self::BareLineFeed => "bare_line_feed",
             Self::FoldedHeader => "folded_header",
+            Self::Header => "header",
             Self::Host => "host",
             Self::ContentLength => "content_length",
             Self::TransferEncoding => "transfer_encoding",
@@ -103,12 +113,14 @@ impl Refusal {
     pub(super) fn body(self) -> &'static str {
         match self {
             Self::RequestLine => r#"{"error":"the request line must be of HTTP/1.0 or HTTP/1.1"}"#,
+            Self::Url => r#"{"error":"the URL is none, or has characters that must be percent-encoded"}"#,
             Self::UrlTooLong => r#"{"error":"the URL is too long"}"#,
             Self::HeadTooLarge => r#"{"error":"the request head is too large"}"#,
             Self::TooManyHeaders => r#"{"error":"there are too many headers"}"#,
             Self::BareLineFeed => r#"{"error":"lines must end in carriage return and line feed"}"#,
             Self::FoldedHeader => r#"{"error":"a header must be one line"}"#,
-            Self::Host => r#"{"error":"there must be one Host header"}"#,
+            Self::Header => r#"{"error":"a header must be a name, a colon and text without control characters"}"#,
+            Self::Host => r#"{"error":"there must be one Host header, a name or an address with or without a port"}"#,
             Self::ContentLength => r#"{"error":"there must be one Content-Length at most, a plain number"}"#,
             Self::TransferEncoding => r#"{"error":"Transfer-Encoding is not taken; send Content-Length"}"#,
             Self::BodyTooLarge => r#"{"error":"the body is too large, or none is taken here"}"#,
@@ -198,14 +210,24 @@ impl HeadCheck {
     }
 
     fn request_line(&mut self, line: &[u8], limits: &HeadLimits) -> Result<(), Refusal> {
-        let space = line.iter().position(|byte| *byte == b' ').ok_or(Refusal::RequestLine)?;
-        let (method, rest) = line.split_at(space);
-        if rest.len() > limits.url_bytes_max + b"  HTTP/1.1".len() {
+        let (method, rest) = split_at(line, b' ').ok_or(Refusal::RequestLine)?;
+        if rest.len() > limits.url_bytes_max + b" HTTP/1.1".len() {
             return Err(Refusal::UrlTooLong);
         }
-        self.http_1_1 = rest.ends_with(b" HTTP/1.1");
+        let (url, http_1_1) = match (rest.strip_suffix(b" HTTP/1.1"), rest.strip_suffix(b" HTTP/1.0")) {
+            (Some(url), _) => (url, true),
+            (None, Some(url)) => (url, false),
+            (None, None) => return Err(Refusal::RequestLine),
+        };
+        if !is_token(method) {
+            return Err(Refusal::RequestLine);
+        }
+        if !is_url(url) {
+            return Err(Refusal::Url);
+        }
+        self.http_1_1 = http_1_1;
         self.may_have_body = method == b"POST";
-        if self.http_1_1 || rest.ends_with(b" HTTP/1.0") { Ok(()) } else { Err(Refusal::RequestLine) }
+        Ok(())
     }
 
     fn header(&mut self, line: &[u8], limits: &HeadLimits) -> Result<(), Refusal> {
@@ -213,22 +235,25 @@ impl HeadCheck {
         if self.headers > limits.headers_max {
             return Err(Refusal::TooManyHeaders);
         }
-        match line.first() {
-            Some(b' ' | b'\t') => Err(Refusal::FoldedHeader),
-            Some(b'h' | b'H') if value(line, b"host").is_some() => {
-                if std::mem::replace(&mut self.host, true) {
-                    Err(Refusal::Host)
-                } else {
-                    Ok(())
-                }
-            }
-            Some(b'c' | b'C') => match value(line, b"content-length") {
-                Some(text) => self.content_length(text),
-                None => Ok(()),
-            },
-            Some(b't' | b'T') if value(line, b"transfer-encoding").is_some() => Err(Refusal::TransferEncoding),
-            _ => Ok(()),
+        if matches!(line.first(), Some(b' ' | b'\t')) {
+            return Err(Refusal::FoldedHeader);
         }
+        let (name, value) = split_at(line, b':').ok_or(Refusal::Header)?;
+        if !is_token(name) || !is_text(value) {
+            return Err(Refusal::Header);
+        }
+        // Most names are told by their length alone.
+        if name.eq_ignore_ascii_case(b"host") {
+            let second = std::mem::replace(&mut self.host, true);
+            return if second || !is_host(value.trim_ascii()) { Err(Refusal::Host) } else { Ok(()) };
+        }
+        if name.eq_ignore_ascii_case(b"content-length") {
+            return self.content_length(value.trim_ascii());
+        }
+        if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            return Err(Refusal::TransferEncoding);
+        }
+        Ok(())
     }
 
     fn content_length(&mut self, text: &[u8]) -> Result<(), Refusal> {
@@ -252,13 +277,6 @@ impl HeadCheck {
         }
         Verdict::Fine { len: self.line, body }
     }
-}
-
-/// The value in a header line, if the header has this name.
-fn value<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let (start, rest) = line.split_at_checked(name.len())?;
-    let rest = rest.strip_prefix(b":")?;
-    start.eq_ignore_ascii_case(name).then(|| rest.trim_ascii())
 }
 
 #[cfg(test)]
@@ -307,7 +325,9 @@ mod tests {
             ("GET / HTTP/1.1\r\n Host: a\r\n\r\n", Refusal::FoldedHeader),
             ("GET / HTTP/1.1\r\nHost: a\r\n\tb\r\n\r\n", Refusal::FoldedHeader),
             ("GET / HTTP/1.1\r\n\r\n", Refusal::Host),
-            ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", Refusal::Host),
+            ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", Refusal::Header),
+            ("GET / HTTP/1.1\r\nHost: a b/c\r\n\r\n", Refusal::Host),
+            ("GET / HTTP/1.0\r\nHost: a@b\r\n\r\n", Refusal::Host),
             ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", Refusal::Host),
             ("GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n", Refusal::Host),
             ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n", Refusal::TransferEncoding),
@@ -335,6 +355,25 @@ mod tests {
         refused("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n", Refusal::BodyTooLarge);
         refused("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n", Refusal::BodyTooLarge);
         refused("POSTS / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n", Refusal::BodyTooLarge);
+    }
+
+    #[test]
+    fn what_the_parser_would_refuse_without_a_word_is_refused_before_it() {
+        for (head, why) in [
+            ("G@T / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::RequestLine),
+            (" / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::RequestLine),
+            ("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Url),
+            ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Url),
+            ("GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Url),
+            ("GET http:///a HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Url),
+            ("GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", Refusal::Header),
+            ("GET / HTTP/1.1\r\nHost: a\r\n: x\r\n\r\n", Refusal::Header),
+            ("GET / HTTP/1.1\r\nHost: a\r\na(b): x\r\n\r\n", Refusal::Header),
+            ("GET / HTTP/1.1\r\nHost: a\r\na: \0\r\n\r\n", Refusal::Header),
+            ("GET / HTTP/1.1\r\nHost: a\r\na: x\ry\r\n\r\n", Refusal::Header),
+        ] {
+            refused(head, why);
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod connections;
 mod dependencies;
 mod draining;
 mod event;
+mod grammar;
 mod head;
 mod latency;
 mod listener;

@@ -14,6 +14,12 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
         "GET /event/1?a=%zz&type=click HTTP/1.0\r\n",
         "POST /health/check HTTP/1.1\r\n",
         "Host: a\r\n",
+        "Host: ",
+        "GET ",
+        " HTTP/1.1\r\n",
+        "GET http://a/event/1 HTTP/1.1\r\n",
+        "OPTIONS * HTTP/1.1\r\n",
+        "CONNECT a:80 HTTP/1.1\r\n",
         "Content-Length: 3\r\n",
         "Connection: close\r\n",
         "Expect: 100-continue\r\n",
@@ -59,6 +65,8 @@ fn whatever_bytes_come_every_answer_is_whole_and_the_next_client_is_served() {
                 Ok(())
             })
             .unwrap();
+        let without_a_word = service.counted(r#"adtrack_http_heads_refused_total{reason="malformed"}"#);
+        assert_eq!(without_a_word, 0, "the parser refused what the check let pass");
     });
     assert_eq!(panics.load(Ordering::Relaxed), 0, "a panic, here or in a test that ran beside this one");
 }
