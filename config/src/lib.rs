@@ -36,6 +36,7 @@ mod layers;
 mod nearest;
 mod origin;
 mod overrides;
+mod program_id;
 mod raw;
 mod reader;
 mod rules;
@@ -51,6 +52,7 @@ pub use config::{Config, Described};
 pub use error::{ConfigError, ConfigErrors};
 pub use origin::Origin;
 pub use overrides::Overrides;
+pub use program_id::{ProgramIdRefusal, ProgramIdRule};
 pub use secret::Secret;
 pub use sections::{
     AdminConfig, CacheConfig, ClientIp, Compat, DataConfig, EventsConfig, HttpConfig, KinesisConfig, LogConfig,

@@ -65,6 +65,7 @@ impl Verticle for Admin {
         let clock = ctx.clock().clone();
         let operator = Operator {
             guard: Guard::new(options.admin.token.clone()),
+            program_ids: options.http.program_id_rule(),
             samples: options.samples.clone(),
             registry: Arc::clone(&options.registry),
             event_loops: options.event_loops,

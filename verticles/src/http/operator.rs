@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use adtrack_config::{ProgramIdRefusal, ProgramIdRule};
 use adtrack_proto::bus::{ListPrograms, Lookup, ProgramPage, STORE_LIST, STORE_LOOKUP};
 use adtrack_proto::{Program, ProgramId};
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -33,6 +34,8 @@ const OK: &str = r#"{"status":"ok"}"#;
 /// What operators may ask.
 pub(super) struct Operator {
     pub(super) guard: Guard,
+    /// What no URL can ask for is not stored.
+    pub(super) program_ids: ProgramIdRule,
     pub(super) samples: Samples,
     pub(super) registry: Arc<Registry>,
     pub(super) event_loops: usize,
@@ -97,13 +100,22 @@ impl Operator {
         let Ok(body) = body.collect().await else {
             return answer::fixed(StatusCode::BAD_REQUEST, r#"{"error":"the body did not come whole"}"#);
         };
-        match Program::list_from_json(&body.to_bytes()) {
-            Ok(programs) => {
-                let programs: Vec<Arc<Program>> = programs.into_iter().map(Arc::new).collect();
-                stored(store::put(&self.bus, &programs).await, StatusCode::NO_CONTENT)
-            }
-            Err(error) => answer::error(StatusCode::BAD_REQUEST, &error.to_string()),
+        let programs: Vec<Arc<Program>> = match Program::list_from_json(&body.to_bytes()) {
+            Ok(programs) => programs.into_iter().map(Arc::new).collect(),
+            Err(error) => return answer::error(StatusCode::BAD_REQUEST, &error.to_string()),
+        };
+        if let Some((index, refusal)) = self.first_refused(&programs) {
+            return answer::error(StatusCode::BAD_REQUEST, &format!("program {index}: {refusal}"));
         }
+        stored(store::put(&self.bus, &programs).await, StatusCode::NO_CONTENT)
+    }
+
+    /// The first program, counted from 1, that no URL can ask for.
+    fn first_refused(&self, programs: &[Arc<Program>]) -> Option<(usize, ProgramIdRefusal)> {
+        (1..).zip(programs).find_map(|(index, program)| {
+            let refusal = self.program_ids.check(program.program_id.as_str().as_bytes()).err()?;
+            Some((index, refusal))
+        })
     }
 
     async fn get(&self, path: &str) -> Response {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use adtrack_config::HttpConfig;
+use adtrack_config::{ProgramIdRefusal, ProgramIdRule};
 use adtrack_proto::ProgramId;
 
 /// Why a tracking URL names no program.
@@ -28,17 +28,13 @@ impl MalformedId {
 }
 
 /// The id in the rest of a path, percent-decoded and checked.
-pub(super) fn decode(text: &str, config: &HttpConfig) -> Result<ProgramId, MalformedId> {
+pub(super) fn decode(text: &str, rule: &ProgramIdRule) -> Result<ProgramId, MalformedId> {
     let decoded: Cow<'_, [u8]> = percent_encoding::percent_decode_str(text).into();
-    if decoded.is_empty() {
-        return Err(MalformedId::Empty);
-    }
-    if decoded.len() > config.program_id_bytes_max {
-        return Err(MalformedId::TooLong);
-    }
-    if !config.program_id_chars.contains_all(&decoded) {
-        return Err(MalformedId::Character);
-    }
+    rule.check(&decoded).map_err(|refusal| match refusal {
+        ProgramIdRefusal::Empty => MalformedId::Empty,
+        ProgramIdRefusal::TooLong { .. } => MalformedId::TooLong,
+        ProgramIdRefusal::Character { .. } => MalformedId::Character,
+    })?;
     let text = std::str::from_utf8(&decoded).map_err(|_| MalformedId::Character)?;
     ProgramId::new(text).map_err(|_| MalformedId::TooLong)
 }
@@ -51,17 +47,18 @@ mod tests {
     use adtrack_config::{Config, Overrides};
     use proptest::prelude::*;
 
-    fn config() -> HttpConfig {
-        Config::load(&Overrides::default(), &[("ADTRACK_HTTP_LISTEN", "127.0.0.1:0")]).unwrap().http
+    fn rule() -> ProgramIdRule {
+        let config = Config::load(&Overrides::default(), &[("ADTRACK_HTTP_LISTEN", "127.0.0.1:0")]).unwrap();
+        config.http.program_id_rule()
     }
 
     #[test]
     fn an_id_is_decoded_and_checked() {
-        let config = config();
+        let rule = rule();
         for (text, expected) in [("212313", "212313"), ("%32%312313", "212313"), ("a.b_c:d~e-f", "a.b_c:d~e-f")] {
-            assert_eq!(decode(text, &config).unwrap().as_str(), expected);
+            assert_eq!(decode(text, &rule).unwrap().as_str(), expected);
         }
-        assert!(decode(&"x".repeat(128), &config).is_ok());
+        assert!(decode(&"x".repeat(128), &rule).is_ok());
         for (text, expected) in [
             (String::new(), MalformedId::Empty),
             ("x".repeat(129), MalformedId::TooLong),
@@ -77,16 +74,16 @@ mod tests {
             ("%zz".into(), MalformedId::Character),
             ("a+b".into(), MalformedId::Character),
         ] {
-            assert_eq!(decode(&text, &config), Err(expected), "{text}");
+            assert_eq!(decode(&text, &rule), Err(expected), "{text}");
         }
     }
 
     proptest! {
         #[test]
         fn any_text_is_an_id_of_allowed_characters_or_refused(text in any::<String>()) {
-            let config = config();
-            if let Ok(id) = decode(&text, &config) {
-                prop_assert!(config.program_id_chars.contains_all(id.as_str().as_bytes()) && id.as_str().len() <= 128);
+            let rule = rule();
+            if let Ok(id) = decode(&text, &rule) {
+                prop_assert!(rule.check(id.as_str().as_bytes()).is_ok() && id.as_str().len() <= 128);
             }
         }
     }

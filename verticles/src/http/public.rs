@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use adtrack_config::HttpConfig;
+use adtrack_config::{HttpConfig, ProgramIdRule};
 use http::header::{HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, request};
 use hyper::body::Incoming;
@@ -26,6 +26,7 @@ const TOKEN_PARAMETER: &str = "token";
 /// What the world may ask of one loop.
 pub(super) struct Public {
     config: Arc<HttpConfig>,
+    program_ids: ProgramIdRule,
     samples: Samples,
     readiness: Rc<Readiness>,
     bus: Bus,
@@ -44,7 +45,8 @@ impl Public {
     ) -> Self {
         let event = EventRoute::new(Arc::clone(&config), bus.clone(), clock, metrics);
         let retry_after = answer::retry_after(config.retry_after);
-        Self { config, samples, readiness, bus, event, retry_after }
+        let program_ids = config.program_id_rule();
+        Self { config, program_ids, samples, readiness, bus, event, retry_after }
     }
 
     fn health(&self) -> Response {
@@ -105,7 +107,7 @@ impl Routes for Public {
             if parts.method != Method::GET {
                 return (Route::Event, answer::method_not_allowed("GET"));
             }
-            let id = super::program_id::decode(id, &self.config);
+            let id = super::program_id::decode(id, &self.program_ids);
             return (Route::Event, self.event.answer(id, parts, peer).await);
         }
         match path {

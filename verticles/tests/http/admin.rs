@@ -34,6 +34,23 @@ fn every_route_answers() {
 }
 
 #[test]
+fn a_program_that_no_url_can_ask_for_is_not_stored() {
+    serve(&[("HTTP_PROGRAM_ID_CHARS", "0-9")], async |service| {
+        let program = |id: &str| {
+            format!(
+                r#"{{"programId":"{id}","programName":"p","checksum":"c","customerId":"7","customerName":"n","valid":true}}"#
+            )
+        };
+        let body = format!("[{},{}]", program("1"), program("a"));
+        let refused = service.operator().send(post("/programs", "", &body)).answer().unwrap();
+        assert_eq!(refused.status, 400);
+        let error = refused.json()["error"].to_string();
+        assert!(error.contains("program 2: programId has 'a'") && error.contains("http.program_id_chars"), "{error}");
+        assert!(service.behind.puts.lock().unwrap().is_empty(), "none of them");
+    });
+}
+
+#[test]
 fn programs_are_listed_page_by_page() {
     serve(&[], async |service| {
         let mut operator = service.operator();
