@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adtrack_config::{Config, SAMPLE_PROGRAMS};
+use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use vertebra::{BuildError, Deploy, DeployError, Report, Runtime};
@@ -72,12 +73,12 @@ pub struct Ended {
 }
 
 /// Serves until SIGTERM or SIGINT - or until an event loop is lost -, then drains. `announce` gets the lines for a person:
-/// where to look, and the mode.
+/// where to look, and the mode. `around` is what the process around the service counts; `/metrics` shows it too.
 ///
 /// # Errors
 /// [`AppError`] when the service cannot begin; nothing of it runs then.
-pub fn serve(config: &Config, announce: &mut dyn FnMut(&str)) -> Result<Ended, AppError> {
-    let doors = Doors::open(config)?;
+pub fn serve(config: &Config, around: Box<dyn Collector>, announce: &mut dyn FnMut(&str)) -> Result<Ended, AppError> {
+    let doors = Doors::open(config, around)?;
     let runtime = build_runtime(config)?;
     runtime.block_on(async {
         let mut stop = Stop::listen().map_err(AppError::Signals)?;
@@ -126,10 +127,11 @@ struct Metrics {
 }
 
 impl Doors {
-    fn open(config: &Config) -> Result<Self, AppError> {
+    fn open(config: &Config, around: Box<dyn Collector>) -> Result<Self, AppError> {
         let dir = &config.data.dir;
         std::fs::create_dir_all(dir).map_err(|source| AppError::DataDir { dir: dir.clone(), source })?;
         let mut registry = Registry::default();
+        registry.register_collector(around);
         let events = kinesis::Metrics::register(&mut registry);
         let log = EventLog::open(dir, &config.events, &config.kinesis, events)?;
         let listen = |key, address| Listener::bind(address).map_err(|source| AppError::Listen { key, source });

@@ -80,7 +80,7 @@ fn programs(what: &Programs, target: &Target) -> anyhow::Result<ExitCode> {
 
 fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     let log = logging::start(&config.log)?;
-    let ended = app::serve(config, &mut |lines| say(lines)).context("the service does not run")?;
+    let ended = app::serve(config, log.metrics(), &mut |lines| say(lines)).context("the service does not run")?;
     if log.dropped_lines() > 0 {
         complain(&format!("{} log lines were dropped: nobody read them", log.dropped_lines()));
     }

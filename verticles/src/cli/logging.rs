@@ -1,8 +1,12 @@
 //! Where log lines go: standard error, as text for people or as JSON for machines.
 
+use std::fmt;
 use std::io::{self, IsTerminal as _};
 
 use adtrack_config::{LogConfig, LogFormat};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::counter::ConstCounter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
@@ -31,6 +35,23 @@ impl Logging {
     pub fn dropped_lines(&self) -> usize {
         self.dropped.dropped_lines()
     }
+
+    /// The same as a metric, for a registry.
+    pub fn metrics(&self) -> Box<dyn Collector> {
+        Box::new(DroppedLines(self.dropped.clone()))
+    }
+}
+
+/// How many log lines were dropped, as a metric.
+#[derive(Debug)]
+struct DroppedLines(ErrorCounter);
+
+impl Collector for DroppedLines {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let dropped = ConstCounter::new(self.0.dropped_lines() as u64);
+        let help = "Log lines dropped because nobody read the ones before";
+        dropped.encode(encoder.encode_descriptor("adtrack_log_lines_dropped", help, None, dropped.metric_type())?)
+    }
 }
 
 /// Starts logging, for the whole process; where somebody logs already, that stands. Lines are written by a thread of their
@@ -57,4 +78,56 @@ pub fn start(config: &LogConfig) -> Result<Logging, LogLevelError> {
     // Somebody logs already - a test, or a program that embeds this one: its choice stands.
     drop(started);
     Ok(logging)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::io::Write as _;
+    use std::sync::mpsc::{Receiver, sync_channel};
+
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    /// An output that nobody reads before it is told.
+    struct Unread(Receiver<()>);
+
+    impl io::Write for Unread {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // An error is the end of the test: then everything is read.
+            let (Ok(()) | Err(_)) = self.0.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_nobody_reads_are_dropped_and_counted_in_a_metric() {
+        let (read, unread) = sync_channel(1);
+        let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(4);
+        let (mut writer, guard) = builder.finish(Unread(unread));
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(DroppedLines(writer.error_counter())));
+        let shown = |registry: &Registry| {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+            text.lines()
+                .find_map(|line| line.strip_prefix("adtrack_log_lines_dropped_total ")?.parse::<u64>().ok())
+                .unwrap()
+        };
+        assert_eq!(shown(&registry), 0);
+        // Four wait and the thread may hold one more: of these, at least five are dropped.
+        for _ in 0..10 {
+            writer.write_all(b"line\n").unwrap();
+        }
+        let dropped = shown(&registry);
+        assert!((5..=6).contains(&dropped), "{dropped}");
+        drop(read);
+        drop(guard);
+    }
 }
