@@ -199,6 +199,8 @@ pub struct EventsConfig {
     pub segment_bytes_max: u64,
     /// Whole log in bytes.
     pub log_bytes_max: u64,
+    /// Bound on the files that are kept for a person: damaged segments, and records the stream refuses.
+    pub kept_bytes_max: u64,
     /// Events one loop may hold that are not yet written.
     pub loop_queue_events_max: usize,
     /// Bytes of log read at a time after a restart.

@@ -18,6 +18,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) async fn run<C: StreamClient>(ctx: Context<Shipper<C>>) {
     let shipper = ctx.verticle();
     loop {
+        if shipper.log.keeps_too_much()
+            && let Err(error) = drop_oldest_kept(&ctx).await
+        {
+            tracing::error!(%error, "files kept for a person have reached their bound, and cannot be removed");
+            ctx.clock().sleep(PAUSE).await;
+        }
         let next = shipper.state.borrow_mut().tracker.take_finished();
         let Some((segment, fate)) = next else {
             shipper.finished.rung().await;
@@ -27,7 +33,12 @@ pub(super) async fn run<C: StreamClient>(ctx: Context<Shipper<C>>) {
         let done = dispose(&ctx, segment, fate).await;
         shipper.state.borrow_mut().cleaning = false;
         match done {
-            Ok(bytes) => shipper.log.shrunk(bytes),
+            Ok(bytes) => {
+                shipper.log.shrunk(bytes);
+                if fate == Fate::SetAside {
+                    shipper.log.kept(bytes);
+                }
+            }
             Err(error) => {
                 tracing::error!(%segment, %error, "a segment that was shipped cannot be removed");
                 shipper.state.borrow_mut().tracker.put_back(segment, fate);
@@ -35,6 +46,13 @@ pub(super) async fn run<C: StreamClient>(ctx: Context<Shipper<C>>) {
             }
         }
     }
+}
+
+async fn drop_oldest_kept<C: StreamClient>(ctx: &Context<Shipper<C>>) -> io::Result<()> {
+    let log = Arc::clone(&ctx.verticle().log);
+    let written_to = ctx.verticle().state.borrow().dead_letters.open_file();
+    let dropped = ctx.execute_blocking(move || log.drop_oldest_kept(written_to)).await;
+    dropped.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 async fn dispose<C: StreamClient>(ctx: &Context<Shipper<C>>, segment: SegmentName, fate: Fate) -> io::Result<u64> {

@@ -3,41 +3,47 @@
 use bytes::Bytes;
 
 use super::record::Record;
-use super::spool::name::Kind;
+use super::spool::name::{Kind, SegmentName};
 use super::spool::segment;
 use super::spool::writer::{AppendError, Writer};
 
 /// Writes `.dead` files beside the segments, in the same format.
 ///
-/// They are never removed and do not count against the bound of the log: each is a matter for a person, and a metric and a
-/// log line say that it is there.
+/// Each is a matter for a person, and a metric and a log line say that it is there. Together with damaged segments they have
+/// a bound of their own, `events.kept_bytes_max`; the log sees to it.
 #[derive(Debug)]
 pub(crate) struct DeadLetters {
     writer: Writer,
 }
 
+/// The longest file; half of the bound if that is less, so that the open one never has to go.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 impl DeadLetters {
     /// In this folder. Nothing is opened before the first record.
-    pub(crate) fn new(folder: &std::path::Path) -> Self {
-        Self { writer: Writer::new(folder, 0, Kind::DeadLetter, FILE_BYTES_MAX) }
+    pub(crate) fn new(folder: &std::path::Path, kept_bytes_max: u64) -> Self {
+        Self { writer: Writer::new(folder, 0, Kind::DeadLetter, FILE_BYTES_MAX.min(kept_bytes_max / 2)) }
     }
 
-    /// Keeps a record.
+    /// The file that is written to.
+    pub(crate) fn open_file(&self) -> Option<SegmentName> {
+        self.writer.open_segment()
+    }
+
+    /// Keeps a record; gives the bytes it takes.
     ///
     /// # Errors
     /// It could not be written.
-    pub(crate) fn keep(&mut self, record: &Record, now_ms: u64) -> Result<(), AppendError> {
+    pub(crate) fn keep(&mut self, record: &Record, now_ms: u64) -> Result<u64, AppendError> {
         let mut frame = Vec::new();
         // A record came out of a frame, so it fits one.
         if let Err(error) = segment::push_frame(&mut frame, |out| out.extend_from_slice(record.payload())) {
             tracing::error!(%error, key = record.key(), "a record that cannot be kept");
-            return Ok(());
+            return Ok(0);
         }
         if self.writer.must_roll(frame.len()) {
             self.writer.close();
         }
-        self.writer.append(&Bytes::from(frame), now_ms).map(|_| ())
+        self.writer.append(&Bytes::from(frame), now_ms).map(|appended| appended.grown_bytes)
     }
 }

@@ -127,7 +127,8 @@ impl<C: StreamClient> UnderWay<C> {
         for record in dead {
             let keeping = shipper.state.borrow_mut().dead_letters.keep(&record, now_ms);
             match keeping {
-                Ok(()) => {
+                Ok(bytes) => {
+                    shipper.log.kept(bytes);
                     tracing::error!(
                         key = record.key(),
                         reason,
@@ -144,6 +145,8 @@ impl<C: StreamClient> UnderWay<C> {
         }
         shipper.log.metrics().dead_lettered.inc_by(kept.len() as u64);
         shipper.settle(&kept);
+        // The cleaner looks whether more is kept than may be.
+        shipper.finished.ring();
     }
 }
 

@@ -11,7 +11,7 @@ use adtrack_config::{EventsConfig, KinesisConfig};
 use super::metrics::Metrics;
 use super::room::Room;
 use super::spool::directory::{self, Directory, Listing, OpenError};
-use super::spool::name::SegmentName;
+use super::spool::name::{Kind, SegmentName};
 
 /// The log of one process: opened once, shared by every [`Intake`](super::Intake) and the [`Shipper`](super::Shipper).
 ///
@@ -25,6 +25,7 @@ pub struct EventLog {
     room: Arc<Room>,
     metrics: Metrics,
     bytes: AtomicU64,
+    kept_bytes: AtomicU64,
     // By instance: what may be written to at this moment, and must not be removed.
     open: Mutex<BTreeMap<usize, SegmentName>>,
     failing: AtomicUsize,
@@ -57,6 +58,7 @@ impl EventLog {
             .map_err(|source| OpenError::Io { path: directory.path().to_owned(), source })?;
         let bytes = listing.segments.iter().map(|(_, bytes)| bytes).sum();
         report(&listing, &metrics);
+        let kept_bytes = listing.kept_bytes();
         let log = Self {
             directory,
             config: config.clone(),
@@ -64,6 +66,7 @@ impl EventLog {
             room: Room::new(kinesis.queue_events_max, QUEUE_BYTES_MAX),
             metrics,
             bytes: AtomicU64::new(0),
+            kept_bytes: AtomicU64::new(0),
             open: Mutex::default(),
             failing: AtomicUsize::new(0),
             last_failure: Mutex::default(),
@@ -73,6 +76,8 @@ impl EventLog {
             shipper: AtomicU64::new(0),
         };
         log.grown(bytes);
+        log.kept(kept_bytes);
+        log.drop_oldest_kept(None).map_err(|source| OpenError::Io { path: log.directory.path().to_owned(), source })?;
         Ok(Arc::new(log))
     }
 
@@ -130,6 +135,41 @@ impl EventLog {
             self.metrics.log_bytes.set(i64::try_from(before.saturating_sub(bytes)).unwrap_or(i64::MAX));
             self.metrics.log_segments.dec();
         }
+    }
+
+    /// So many bytes more are kept for a person, in a `.damaged` or `.dead` file.
+    pub(crate) fn kept(&self, bytes: u64) {
+        let before = self.kept_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.metrics.kept_bytes.set(i64::try_from(before.saturating_add(bytes)).unwrap_or(i64::MAX));
+    }
+
+    /// Whether more is kept for a person than may be.
+    pub(crate) fn keeps_too_much(&self) -> bool {
+        self.kept_bytes.load(Ordering::Relaxed) > self.config.kept_bytes_max
+    }
+
+    /// Removes the oldest files kept for a person until the rest is within its bound; not the one that is written to.
+    /// Blocking.
+    pub(crate) fn drop_oldest_kept(&self, written_to: Option<SegmentName>) -> io::Result<()> {
+        if !self.keeps_too_much() {
+            return Ok(());
+        }
+        let kept = directory::list(self.directory.path())?.kept;
+        let mut bytes: u64 = kept.iter().map(|(.., bytes)| bytes).sum();
+        for (name, kind, _) in kept {
+            if bytes <= self.config.kept_bytes_max {
+                break;
+            }
+            if kind == Kind::DeadLetter && Some(name) == written_to {
+                continue;
+            }
+            bytes = bytes.saturating_sub(self.directory.remove_kept(name, kind)?);
+            self.metrics.kept_files_dropped.inc();
+            tracing::error!(file = %name.file_name(kind), "files kept for a person have reached their bound: the oldest is removed");
+        }
+        self.kept_bytes.store(bytes, Ordering::Relaxed);
+        self.metrics.kept_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        Ok(())
     }
 
     /// Counts again what is there, after somebody else has removed files. Blocking; what is written meanwhile may be
@@ -258,8 +298,8 @@ fn report(listing: &Listing, metrics: &Metrics) {
         metrics.files_unreadable.inc_by(listing.foreign as u64);
         tracing::warn!(files = listing.foreign, names = ?listing.foreign_names, "foreign files in the event log's folder");
     }
-    if listing.damaged + listing.dead_letters > 0 {
-        let (damaged, dead_letters) = (listing.damaged, listing.dead_letters);
+    if !listing.kept.is_empty() {
+        let (damaged, dead_letters) = (listing.kept_of(Kind::Damaged), listing.kept_of(Kind::DeadLetter));
         tracing::warn!(damaged, dead_letters, "the event log's folder holds files that wait for a person");
     }
 }

@@ -30,6 +30,10 @@ pub struct Metrics {
     pub segments_dropped: Counter,
     /// Segments found damaged.
     pub segments_damaged: Counter,
+    /// Bytes of the files kept for a person: damaged segments, and records the stream refuses.
+    pub kept_bytes: Gauge,
+    /// Such files removed because together they reached their bound.
+    pub kept_files_dropped: Counter,
     /// Files in the log's folder that are not its own, and segments that could not be read.
     pub files_unreadable: Counter,
     /// Times an intake stopped handing events over in memory, because the way to the stream was full.
@@ -92,6 +96,12 @@ impl Metrics {
                 "Segments removed because the log reached its bound",
             ),
             segments_damaged: counter(registry, "segments_damaged", "Segments found damaged, and kept"),
+            kept_bytes: gauge(registry, "kept_bytes", "Bytes of damaged segments and refused records that are kept"),
+            kept_files_dropped: counter(
+                registry,
+                "kept_files_dropped",
+                "Files of damaged segments and refused records removed because they reached their bound",
+            ),
             files_unreadable: counter(
                 registry,
                 "files_unreadable",

@@ -74,7 +74,7 @@ impl<C: StreamClient> Shipper<C> {
         let state = State {
             batcher: Batcher::new(limits),
             tracker: Tracker::default(),
-            dead_letters: DeadLetters::new(log.directory().path()),
+            dead_letters: DeadLetters::new(log.directory().path(), log.config().kept_bytes_max),
             in_flight: 0,
             proven: false,
             flushing: false,

@@ -45,10 +45,8 @@ pub enum OpenError {
 pub struct Listing {
     /// The segments with their lengths in bytes, oldest first.
     pub segments: Vec<(SegmentName, u64)>,
-    /// How many damaged segments are kept.
-    pub damaged: usize,
-    /// How many files of records the stream refuses are kept.
-    pub dead_letters: usize,
+    /// The files kept for a person, damaged segments and records the stream refuses, with their lengths; oldest first.
+    pub kept: Vec<(SegmentName, Kind, u64)>,
     /// How many other files there are.
     pub foreign: usize,
     /// The names of the first of them.
@@ -57,6 +55,18 @@ pub struct Listing {
 
 /// As many names of foreign files as a log line can bear.
 const FOREIGN_NAMES_MAX: usize = 10;
+
+impl Listing {
+    /// Bytes of the files kept for a person.
+    pub fn kept_bytes(&self) -> u64 {
+        self.kept.iter().map(|(.., bytes)| bytes).sum()
+    }
+
+    /// How many such files of one kind there are.
+    pub fn kept_of(&self, kind: Kind) -> usize {
+        self.kept.iter().filter(|(_, each, _)| *each == kind).count()
+    }
+}
 
 impl Directory {
     /// Creates the folder below `data_dir` if need be, and takes its lock.
@@ -93,8 +103,15 @@ impl Directory {
     /// # Errors
     /// The file system says no; the segment is still there.
     pub fn remove(&self, name: SegmentName) -> io::Result<u64> {
-        let path = self.segment(name);
-        gone_is_zero(fs::metadata(&path).and_then(|metadata| fs::remove_file(&path).map(|()| metadata.len())))
+        gone_is_zero(remove(&self.segment(name)))
+    }
+
+    /// Removes a file that was kept for a person and gives its length; 0 when it is gone already.
+    ///
+    /// # Errors
+    /// The file system says no; it is still there.
+    pub fn remove_kept(&self, name: SegmentName, kind: Kind) -> io::Result<u64> {
+        gone_is_zero(remove(&self.path.join(name.file_name(kind))))
     }
 
     /// Renames a damaged segment, so that it is kept and not read again; gives its length, 0 when it is gone already.
@@ -106,6 +123,24 @@ impl Directory {
         let kept = self.path.join(name.file_name(Kind::Damaged));
         gone_is_zero(fs::metadata(&path).and_then(|metadata| fs::rename(&path, kept).map(|()| metadata.len())))
     }
+}
+
+fn take_lock(folder: &Path) -> Result<File, OpenError> {
+    let opened = fs::create_dir_all(folder)
+        .and_then(|()| File::options().create(true).truncate(false).write(true).open(folder.join(LOCK)));
+    let lock = match opened {
+        Ok(lock) => lock,
+        Err(source) => return Err(OpenError::Io { path: folder.to_owned(), source }),
+    };
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: folder.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(OpenError::Io { path: folder.to_owned(), source }),
+    }
+}
+
+fn remove(path: &Path) -> io::Result<u64> {
+    fs::metadata(path).and_then(|metadata| fs::remove_file(path).map(|()| metadata.len()))
 }
 
 fn gone_is_zero(result: io::Result<u64>) -> io::Result<u64> {
@@ -133,8 +168,7 @@ pub fn list(path: &Path) -> io::Result<Listing> {
         let Ok(metadata) = entry.metadata() else { continue };
         match SegmentName::parse(&file_name).filter(|_| metadata.is_file()) {
             Some((name, Kind::Log)) => listing.segments.push((name, metadata.len())),
-            Some((_, Kind::Damaged)) => listing.damaged += 1,
-            Some((_, Kind::DeadLetter)) => listing.dead_letters += 1,
+            Some((name, kind @ (Kind::Damaged | Kind::DeadLetter))) => listing.kept.push((name, kind, metadata.len())),
             None if file_name == LOCK => {}
             None => {
                 listing.foreign += 1;
@@ -145,6 +179,7 @@ pub fn list(path: &Path) -> io::Result<Listing> {
         }
     }
     listing.segments.sort_unstable();
+    listing.kept.sort_unstable_by_key(|(name, ..)| *name);
     Ok(listing)
 }
 
@@ -190,7 +225,8 @@ mod tests {
         directory.set_aside(name(20)).unwrap();
         let listing = list(directory.path()).unwrap();
         assert_eq!(listing.segments, [(name(10), 5), (name(30), 5)]);
-        assert_eq!((listing.damaged, listing.dead_letters, listing.foreign), (1, 1, 2));
+        assert_eq!(listing.kept, [(name(20), Kind::Damaged, 5), (name(50), Kind::DeadLetter, 1)]);
+        assert_eq!((listing.kept_bytes(), listing.kept_of(Kind::DeadLetter), listing.foreign), (6, 1, 2));
     }
 
     #[test]

@@ -49,6 +49,7 @@ fn events_config() -> EventsConfig {
     EventsConfig {
         segment_bytes_max: 67_108_864,
         log_bytes_max: 1_073_741_824,
+        kept_bytes_max: 268_435_456,
         loop_queue_events_max: 16_384,
         recovery_bytes_per_read: 1_048_576,
     }

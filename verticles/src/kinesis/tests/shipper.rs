@@ -178,7 +178,7 @@ fn a_record_the_stream_refuses_is_kept_in_a_file_and_its_neighbours_are_delivere
         until(&rt, "the log is empty", || fixture.segments() == 0).await;
         assert!(rt.elapsed() < 5 * SECOND);
         let listing = directory::list(&fixture.folder()).unwrap();
-        assert_eq!((listing.dead_letters, run.metrics.dead_lettered.get()), (1, 1));
+        assert_eq!((listing.kept_of(Kind::DeadLetter), run.metrics.dead_lettered.get()), (1, 1));
         let dead = fs::read_dir(fixture.folder()).unwrap().map(|entry| entry.unwrap().path());
         let dead =
             dead.filter(|path| path.extension().is_some_and(|end| end == "dead")).map(|path| fs::read(path).unwrap());
@@ -198,6 +198,49 @@ fn a_record_longer_than_a_record_may_be_is_not_sent_at_all() {
         until(&rt, "the log is empty", || fixture.segments() == 0).await;
         assert_eq!(fixture.stream.calls(), [["a", "b"]]);
         assert_eq!(run.metrics.dead_lettered.get(), 1);
+        run.stop(&rt).await;
+    });
+}
+
+#[test]
+fn what_is_kept_for_a_person_has_a_bound_and_the_oldest_of_it_goes() {
+    TestRuntime::paused(|rt| async move {
+        let mut fixture = Fixture::with_stream();
+        fixture.kinesis.record_bytes_max = 200;
+        fixture.events.kept_bytes_max = 20_000;
+        let run = fixture.run(&rt).await;
+        for n in 10..40 {
+            track(&rt, &format!("{n}-{}", "x".repeat(2_000))).await.unwrap();
+            rt.clock().sleep(Duration::from_millis(50)).await;
+        }
+        until(&rt, "all are refused", || run.metrics.dead_lettered.get() == 30).await;
+        until(&rt, "no more is kept than may be", || run.metrics.kept_bytes.get() <= 20_000).await;
+        let listing = directory::list(&fixture.folder()).unwrap();
+        assert_eq!(listing.kept_bytes(), run.metrics.kept_bytes.get() as u64);
+        assert!((10_000..=20_000).contains(&listing.kept_bytes()), "no more goes than must: {}", listing.kept_bytes());
+        assert!(run.metrics.kept_files_dropped.get() > 3, "{}", run.metrics.kept_files_dropped.get());
+        let (newest, kind, _) = *listing.kept.last().unwrap();
+        let newest = fs::read(fixture.folder().join(newest.file_name(kind))).unwrap();
+        assert!(String::from_utf8_lossy(&newest).contains("39-xxx"), "the newest is there");
+        run.stop(&rt).await;
+    });
+}
+
+#[test]
+fn what_an_earlier_run_kept_is_within_the_bound_after_the_start() {
+    TestRuntime::paused(|rt| async move {
+        let mut fixture = Fixture::with_stream();
+        fixture.events.kept_bytes_max = 1_000;
+        fs::create_dir_all(fixture.folder()).unwrap();
+        for seq in 1..=4 {
+            let name = SegmentName { created_ms: 1, event_loop: 0, seq };
+            let kind = if seq % 2 == 0 { Kind::Damaged } else { Kind::DeadLetter };
+            fs::write(fixture.folder().join(name.file_name(kind)), vec![0; 400]).unwrap();
+        }
+        let run = fixture.run(&rt).await;
+        let kept = directory::list(&fixture.folder()).unwrap().kept;
+        assert_eq!(kept.iter().map(|(name, ..)| name.seq).collect::<Vec<_>>(), [3, 4]);
+        assert_eq!((run.metrics.kept_files_dropped.get(), run.metrics.kept_bytes.get()), (2, 800));
         run.stop(&rt).await;
     });
 }
@@ -382,7 +425,7 @@ fn damaged_torn_foreign_and_newer_files_stop_nobody() {
         until(&rt, "the new one is there", || fixture.stream.stored().len() == 4).await;
         until(&rt, "only the newer file is left", || fixture.segments() == 1).await;
         let listing = directory::list(&fixture.folder()).unwrap();
-        assert_eq!((listing.damaged, listing.foreign), (2, 1));
+        assert_eq!((listing.kept_of(Kind::Damaged), listing.foreign), (2, 1));
         assert_eq!((run.metrics.segments_damaged.get(), run.metrics.files_unreadable.get()), (2, 2));
         run.stop(&rt).await;
     });
