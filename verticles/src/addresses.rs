@@ -66,6 +66,19 @@ impl Addresses {
         }
     }
 
+    /// Notes the addresses again when there is no note any more: somebody has removed the directory under the service. A
+    /// note that says something else is left alone. Blocks.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn keep(&self, data_dir: &Path) -> io::Result<()> {
+        if data_dir.join(FILE_NAME).try_exists()? {
+            return Ok(());
+        }
+        std::fs::create_dir_all(data_dir)?;
+        self.write(data_dir)
+    }
+
     /// Removes the note when the service has ended. One that names another process is left alone.
     pub fn remove(&self, data_dir: &Path) {
         if matches!(Self::read(data_dir), Ok(noted) if noted == *self)
@@ -104,6 +117,18 @@ mod tests {
         assert_eq!(text, "{\"public\":\"0.0.0.0:8080\",\"admin\":\"[::1]:9090\",\"pid\":7}\n");
         std::fs::write(dir.path().join(FILE_NAME), "x").unwrap();
         assert!(matches!(Addresses::read(dir.path()), Err(AddressesError::Content { .. })));
+    }
+
+    #[test]
+    fn a_note_that_is_gone_is_written_again_and_one_of_another_service_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dir = dir.path().join("data");
+        let address = "127.0.0.1:1".parse().unwrap();
+        let addresses = Addresses { public: address, admin: address, pid: 7 };
+        addresses.keep(&data_dir).unwrap();
+        assert_eq!(Addresses::read(&data_dir).unwrap(), addresses);
+        Addresses { pid: 8, ..addresses }.keep(&data_dir).unwrap();
+        assert_eq!(Addresses::read(&data_dir).unwrap(), addresses);
     }
 
     #[test]

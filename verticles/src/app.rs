@@ -3,7 +3,8 @@
 //! The only place that names them all. What is deployed first is undeployed last: requests end before the log closes, and
 //! the log hands over before the shipper ends.
 
-use std::path::PathBuf;
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use adtrack_config::{Config, SAMPLE_PROGRAMS};
 use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use vertebra::{BuildError, Deploy, DeployError, Report, Runtime};
+use vertebra::{BuildError, Clock, Deploy, DeployError, Report, Runtime};
 
 use crate::addresses::{Addresses, reachable};
 use crate::cache::{self, Cache, SharedPrograms};
@@ -26,6 +27,9 @@ const IO: &str = "io";
 const STORE_MARGIN: Duration = Duration::from_millis(100);
 /// What the last steps of a shutdown may take beyond what the settings allow for requests and events.
 const SHUTDOWN_MARGIN: Duration = Duration::from_millis(1_500);
+
+/// How often it is looked whether the addresses are still noted.
+const NOTED_EVERY: Duration = Duration::from_secs(1);
 
 /// Why the service does not run.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +99,7 @@ pub fn serve(config: &Config, around: Box<dyn Collector>, announce: &mut dyn FnM
         let lost = tokio::select! {
             () = stop.wait() => None,
             name = runtime.lost_loop() => Some(name),
+            never = keep_noted(&doors, config, runtime.clock()) => match never {},
         };
         match &lost {
             None => tracing::info!("draining"),
@@ -106,6 +111,16 @@ pub fn serve(config: &Config, around: Box<dyn Collector>, announce: &mut dyn FnM
         log_report(&report);
         Ok(Ended { well: lost.is_none() && report.stuck_loops.is_empty(), report })
     })
+}
+
+/// Sees to it that commands find this service, also when somebody has removed the data directory under it.
+async fn keep_noted(doors: &Doors, config: &Config, clock: &Clock) -> Infallible {
+    loop {
+        clock.sleep(NOTED_EVERY).await;
+        if let Err(error) = doors.addresses.keep(&config.data.dir) {
+            tracing::debug!(%error, "the addresses could not be noted again");
+        }
+    }
 }
 
 /// What must be there before anything is deployed: the log with its lock, and both listening sockets.

@@ -145,9 +145,9 @@ impl Appender {
 
     /// Looks after what no event looks after. To be called about once a second; `true` when files have vanished.
     pub(crate) fn tick(&mut self, clock: &Clock, mut send: impl FnMut(ToShip) -> bool) -> bool {
-        let vanished = self.writer.is_unlinked();
+        let vanished = self.writer.is_astray();
         if vanished {
-            tracing::error!("a segment of the event log was removed while it was written to");
+            tracing::error!("a segment of the event log was removed or moved away while it was written to");
         }
         if vanished || self.is_to_be_closed(clock.now()) {
             self.close(&mut send);

@@ -96,6 +96,10 @@ impl Intake {
             let log = Arc::clone(&self.log);
             blocking(ctx, "the event log cannot be counted", move || log.recount());
         }
+        if ctx.instance() == 0 {
+            let log = Arc::clone(&self.log);
+            blocking(ctx, "the event log's folder cannot be looked at", move || log.hold_folder());
+        }
         self.retain(ctx);
     }
 

@@ -30,6 +30,8 @@ pub struct EventLog {
     open: Mutex<BTreeMap<usize, SegmentName>>,
     failing: AtomicUsize,
     last_failure: Mutex<String>,
+    // Why the folder is not this process's any more.
+    astray: Mutex<Option<String>>,
     retaining: AtomicBool,
     retention_fails: AtomicBool,
     stream_up: AtomicBool,
@@ -70,6 +72,7 @@ impl EventLog {
             open: Mutex::default(),
             failing: AtomicUsize::new(0),
             last_failure: Mutex::default(),
+            astray: Mutex::default(),
             retaining: AtomicBool::new(false),
             retention_fails: AtomicBool::new(false),
             stream_up: AtomicBool::new(false),
@@ -183,6 +186,25 @@ impl EventLog {
         Ok(())
     }
 
+    /// Sees to it that the folder is this process's, also when somebody has removed or moved it. Blocking; to be called
+    /// about once a second.
+    pub(crate) fn hold_folder(&self) -> io::Result<()> {
+        let held = self.directory.hold();
+        let astray = held.as_ref().err().map(ToString::to_string);
+        let mut known = self.astray.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(reason), None) = (&astray, &*known) {
+            tracing::error!(reason, "the event log's folder was removed or moved away, and cannot be held anew");
+        }
+        *known = astray;
+        drop(known);
+        if held.is_ok_and(|anew| anew) {
+            let folder = self.directory.path().display();
+            tracing::error!(%folder, "the event log's folder was removed or moved away: it is made anew");
+            self.recount()?;
+        }
+        Ok(())
+    }
+
     /// Begins a segment for an instance: `begin` makes the file and gives its name. Nobody who looks for segments to
     /// read or remove sees the file before it is known to be open.
     pub(crate) fn begin_segment<E>(
@@ -228,6 +250,9 @@ impl EventLog {
 
     /// Whether events can be accepted; the reason in words when they cannot.
     pub(crate) fn accepting(&self) -> Result<(), String> {
+        if let Some(reason) = &*self.astray.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Err(reason.clone());
+        }
         if self.failing.load(Ordering::Relaxed) > 0 {
             return Err(self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone());
         }

@@ -3,8 +3,10 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::name::{Kind, SegmentName};
+use super::writer::is_at;
 
 /// The folder of the log below a data directory.
 pub fn events_dir(data_dir: &Path) -> PathBuf {
@@ -18,7 +20,7 @@ const LOCK: &str = "lock";
 pub struct Directory {
     path: PathBuf,
     // The lock goes with the file, at the latest when the process ends, however it ends.
-    _lock: File,
+    lock: Mutex<File>,
 }
 
 /// Why the log cannot be opened.
@@ -75,17 +77,22 @@ impl Directory {
     /// As [`OpenError`] says.
     pub fn open(data_dir: &Path) -> Result<Self, OpenError> {
         let path = events_dir(data_dir);
-        let lock = fs::create_dir_all(&path)
-            .and_then(|()| File::options().create(true).truncate(false).write(true).open(path.join(LOCK)));
-        let lock = match lock {
-            Ok(lock) => lock,
-            Err(source) => return Err(OpenError::Io { path, source }),
-        };
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path }),
-            Err(TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
+        let lock = Mutex::new(take_lock(&path)?);
+        Ok(Self { path, lock })
+    }
+
+    /// Sees to it that the lock that is held is the one a second process would find: where somebody has removed or moved
+    /// the folder, it is made and locked anew. Whether it was. Blocks.
+    ///
+    /// # Errors
+    /// As [`OpenError`] says: the folder is there anew and another process has it.
+    pub fn hold(&self) -> Result<bool, OpenError> {
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_at(&lock, &self.path.join(LOCK)) {
+            return Ok(false);
         }
+        *lock = take_lock(&self.path)?;
+        Ok(true)
     }
 
     /// Where it is.
@@ -202,6 +209,21 @@ mod tests {
         assert!(refused.to_string().contains("in use by another process"), "{refused}");
         drop(first);
         Directory::open(data.path()).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_was_removed_or_moved_away_is_made_and_held_anew() {
+        let data = tempfile::tempdir().unwrap();
+        let first = Directory::open(data.path()).unwrap();
+        assert!(!first.hold().unwrap(), "nothing has happened");
+        fs::remove_dir_all(first.path()).unwrap();
+        assert!(first.hold().unwrap());
+        assert!(matches!(Directory::open(data.path()), Err(OpenError::InUse { .. })));
+        fs::rename(first.path(), data.path().join("away")).unwrap();
+        let second = Directory::open(data.path()).unwrap();
+        assert!(matches!(first.hold(), Err(OpenError::InUse { .. })), "the other one has it now");
+        drop(second);
+        assert!(first.hold().unwrap());
     }
 
     #[test]

@@ -23,8 +23,8 @@ pub trait AppendFile {
     /// The file system says no.
     fn truncate(&mut self, length: u64) -> io::Result<()>;
 
-    /// Whether the file has no name any more: what is written there is gone with the process.
-    fn unlinked(&self) -> bool;
+    /// Whether the file is what is found at this path; when not, what is written there is found by nobody.
+    fn is_at(&self, path: &Path) -> bool;
 }
 
 impl AppendFile for File {
@@ -36,8 +36,18 @@ impl AppendFile for File {
         self.set_len(length)
     }
 
-    fn unlinked(&self) -> bool {
-        self.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+    fn is_at(&self, path: &Path) -> bool {
+        is_at(self, path)
+    }
+}
+
+/// Whether an open file is what is found at a path. Where the system cannot tell, it is.
+pub(super) fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    match (fs::metadata(path), file.metadata()) {
+        (Ok(found), Ok(open)) => identity(found) == identity(open),
+        (Err(error), _) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+        (Ok(_), Err(_)) => true,
     }
 }
 
@@ -146,9 +156,9 @@ impl Writer {
         self.open.take().map(|open| open.name)
     }
 
-    /// Whether the open segment has lost its name: somebody has deleted it.
-    pub fn is_unlinked(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| open.file.unlinked())
+    /// Whether the open segment is not in its folder any more: somebody has removed it, or moved the folder away.
+    pub fn is_astray(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| !open.file.is_at(&self.folder.join(open.name.file_name(self.kind))))
     }
 
     /// Begins a segment now, unless one is open; gives the bytes the log has grown by.
@@ -321,8 +331,8 @@ mod tests {
             self.file.truncate(length)
         }
 
-        fn unlinked(&self) -> bool {
-            self.file.unlinked()
+        fn is_at(&self, path: &Path) -> bool {
+            self.file.is_at(path)
         }
     }
 
@@ -447,9 +457,9 @@ mod tests {
         let folder = data.path().join("events");
         let mut writer = Writer::new(&folder, 0, Kind::Log, 1024);
         writer.append(&frame("a"), 1).unwrap();
-        assert!(!writer.is_unlinked());
+        assert!(!writer.is_astray());
         fs::remove_dir_all(&folder).unwrap();
-        assert!(writer.is_unlinked());
+        assert!(writer.is_astray());
         writer.close();
         let written = writer.append(&frame("b"), 2).unwrap();
         assert_eq!(read(&folder, written.segment).0, ["b"]);

@@ -85,6 +85,40 @@ fn a_segment_that_is_removed_under_the_writer_costs_no_later_event() {
 }
 
 #[test]
+fn a_folder_that_is_moved_away_is_made_anew_and_held() {
+    TestRuntime::paused(|rt| async move {
+        let fixture = Fixture::without_stream();
+        let run = fixture.run(&rt).await;
+        track(&rt, "moved").await.unwrap();
+        let away = fixture.folder().with_file_name("away");
+        fs::rename(fixture.folder(), &away).unwrap();
+        rt.clock().sleep(Duration::from_secs(2)).await;
+        track(&rt, "later").await.unwrap();
+        assert_eq!((in_log(&fixture.folder()), in_log(&away)), (vec!["later".to_owned()], vec!["moved".to_owned()]));
+        assert!(health(&rt).await.accepting);
+        let second = EventLog::open(fixture.data.path(), &fixture.events, &fixture.kinesis, run.metrics.clone());
+        assert!(matches!(second, Err(OpenError::InUse { .. })), "there is one writer");
+    });
+}
+
+#[test]
+fn a_folder_that_another_process_has_meanwhile_is_not_accepted_into() {
+    TestRuntime::paused(|rt| async move {
+        let fixture = Fixture::without_stream();
+        let run = fixture.run(&rt).await;
+        fs::rename(fixture.folder(), fixture.folder().with_file_name("away")).unwrap();
+        let second =
+            EventLog::open(fixture.data.path(), &fixture.events, &fixture.kinesis, run.metrics.clone()).unwrap();
+        rt.clock().sleep(Duration::from_secs(2)).await;
+        let sick = health(&rt).await;
+        assert!(!sick.accepting && sick.detail.contains("in use by another process"), "{sick:?}");
+        drop(second);
+        rt.clock().sleep(Duration::from_secs(2)).await;
+        assert!(health(&rt).await.accepting);
+    });
+}
+
+#[test]
 fn every_event_of_a_burst_above_the_bound_is_accepted_or_refused_and_only_the_accepted_are_there() {
     TestRuntime::paused(|rt| async move {
         let mut fixture = Fixture::without_stream();
