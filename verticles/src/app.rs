@@ -16,6 +16,7 @@ use vertebra::{BuildError, Clock, Deploy, DeployError, Report, Runtime};
 
 use crate::addresses::{Addresses, reachable};
 use crate::cache::{self, Cache, SharedPrograms};
+use crate::data_dir::real_path;
 use crate::embedded::{self, Embedded};
 use crate::http::{self, Acceptor, Admin, AdminOptions, BindError, Draining, Listener, Samples, Server};
 use crate::kinesis::{self, EventLog, Intake, KinesisClient, Shipper};
@@ -129,6 +130,8 @@ struct Doors {
     public: Listener,
     admin: Listener,
     addresses: Addresses,
+    /// The data directory by the one name that commands know it by too.
+    data_dir: Arc<Path>,
     metrics: Metrics,
 }
 
@@ -145,6 +148,7 @@ impl Doors {
     fn open(config: &Config, around: Box<dyn Collector>) -> Result<Self, AppError> {
         let dir = &config.data.dir;
         std::fs::create_dir_all(dir).map_err(|source| AppError::DataDir { dir: dir.clone(), source })?;
+        let data_dir = real_path(dir).map_err(|source| AppError::DataDir { dir: dir.clone(), source })?;
         let mut registry = Registry::default();
         registry.register_collector(around);
         let events = kinesis::Metrics::register(&mut registry);
@@ -153,7 +157,7 @@ impl Doors {
         let public = listen("http.listen", config.http.listen)?;
         let admin = listen("admin.listen", config.admin.listen)?;
         let addresses = Addresses { public: public.address(), admin: admin.address(), pid: std::process::id() };
-        Ok(Self { log, public, admin, addresses, metrics: Metrics::register(registry) })
+        Ok(Self { log, public, admin, addresses, data_dir: data_dir.into(), metrics: Metrics::register(registry) })
     }
 }
 
@@ -246,6 +250,7 @@ async fn deploy_doors(
         samples: samples.clone(),
         registry: Arc::clone(&doors.metrics.registry),
         event_loops: rt.event_loops(),
+        data_dir: Arc::clone(&doors.data_dir),
     };
     let (listener, counts) = (doors.admin.clone(), doors.metrics.http.clone());
     let admin = Deploy::new(move || Admin::new(listener.clone(), options.clone(), counts.clone()));

@@ -8,6 +8,7 @@ pub mod app;
 pub mod cache;
 mod changes;
 pub mod cli;
+pub mod data_dir;
 pub mod embedded;
 pub mod http;
 pub mod kinesis;

@@ -7,7 +7,7 @@ use adtrack::app;
 use adtrack::cli::args::{Args, Command, Events, Programs};
 use adtrack::cli::programs::{Input, Target};
 use adtrack::cli::{events, health, logging, programs};
-use adtrack_config::{Config, ProcessEnv};
+use adtrack_config::{Config, ProcessEnv, ProgramIdRule};
 use anyhow::Context as _;
 use clap::Parser as _;
 
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 fn run(command: Command, config: &Config) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve => serve(config),
-        Command::Programs(what) => programs(&what, &Target::of(config)),
+        Command::Programs(what) => programs(&what, &Target::of(config), &config.http.program_id_rule()),
         Command::Events(Events::Tail { follow }) => {
             events::tail(&config.data.dir, follow, &mut io::stdout()).context("the event log cannot be read")?;
             Ok(ExitCode::SUCCESS)
@@ -50,12 +50,12 @@ fn run(command: Command, config: &Config) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn programs(what: &Programs, target: &Target) -> anyhow::Result<ExitCode> {
+fn programs(what: &Programs, target: &Target, ids: &ProgramIdRule) -> anyhow::Result<ExitCode> {
     let mut report = io::stderr();
     match what {
         Programs::Put { file } => {
-            let id = programs::put(target, Input::open(file)?)?;
-            writeln!(report, "{id} is stored and published")?;
+            let put = programs::put(target, ids, Input::open(file)?)?;
+            writeln!(report, "{} is stored{}", put.program_id, told_to(target, put.published))?;
         }
         Programs::Get { id } => match programs::get(target, id)? {
             Some(program) => print(&program.to_json())?,
@@ -68,14 +68,25 @@ fn programs(what: &Programs, target: &Target) -> anyhow::Result<ExitCode> {
             programs::list(target, &mut io::stdout())?;
         }
         Programs::Import { file } => {
-            let done = programs::import(target, Input::open(file)?, &mut report)?;
-            writeln!(report, "{} programs are stored and published, {} were refused", done.imported, done.failed)?;
+            let done = programs::import(target, ids, Input::open(file)?, &mut report)?;
+            let told = told_to(target, done.published);
+            writeln!(report, "{} programs are stored{told}, {} were refused", done.imported, done.failed)?;
             if done.failed > 0 {
                 return Ok(ExitCode::FAILURE);
             }
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Who knows of what is stored.
+fn told_to(target: &Target, published: bool) -> String {
+    match target {
+        Target::Embedded(embedded) if !published => {
+            format!(" in {} for the next start: no service is running there", embedded.data_dir.display())
+        }
+        _ => " and published".to_owned(),
+    }
 }
 
 fn serve(config: &Config) -> anyhow::Result<ExitCode> {

@@ -144,6 +144,8 @@ async fn the_start_says_where_it_listens_and_in_which_mode() {
     assert!(said.contains("programs from") && said.contains("events stay in"), "{said}");
     let deps = service.admin_get("/health/deps").await.unwrap().json();
     assert_eq!(deps["status"], "ok", "{deps}");
+    assert_eq!(deps["dataDir"], service.data_dir().canonicalize().unwrap().to_str().unwrap());
+    assert_eq!(crate::support::metric(&service, "adtrack_log_lines_dropped_total").await, 0.0);
     let version = service.command(&["--version"], "").unwrap();
     assert!(printed(&version).starts_with("adtrack "));
 }

@@ -6,7 +6,8 @@ use adtrack_tests::adtrack::Adtrack;
 use http::StatusCode;
 
 use crate::support::{
-    KNOWN, beside_others, errors, event, id_in, log_events, logged, metric, name_in, printed, program,
+    DEADLINE, KNOWN, beside_others, dependency, errors, event, id_in, log_events, logged, metric, name_in, printed,
+    program, run_to_end, until,
 };
 
 /// Runs `adtrack programs` beside the service, or where it was.
@@ -110,6 +111,74 @@ async fn what_is_no_program_is_refused_with_the_field_and_its_value() {
         assert!(errors(&output).contains(named), "{}", errors(&output));
     }
     assert_eq!(name_in(&event(&service, KNOWN).await), "program2");
+}
+
+#[tokio::test]
+async fn a_program_that_no_url_can_ask_for_is_refused_by_the_command_and_by_the_service() {
+    let _turn = beside_others().await;
+    let service = Adtrack::builder().start().unwrap();
+    let refused = programs(&service, &["put", "-"], &program("a/b", "n"));
+    assert_eq!(refused.status.code(), Some(1));
+    let said = errors(&refused);
+    assert!(said.contains("programId has '/'") && said.contains("http.program_id_chars"), "{said}");
+    let answer = service.admin_post("/programs", &program("a/b", "n")).await.unwrap();
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert!(answer.text().contains("http.program_id_chars"), "{}", answer.text());
+    assert_eq!(programs(&service, &["get", "a/b"], "").status.code(), Some(1), "it is not there");
+}
+
+#[tokio::test]
+async fn looking_into_a_mistyped_data_directory_says_so_and_makes_nothing() {
+    let _turn = beside_others().await;
+    let dir = tempfile::tempdir().unwrap();
+    let mistyped = dir.path().join("adtrack-date");
+    let mistyped_name = mistyped.to_str().unwrap();
+    for command in [&["programs", "get", KNOWN][..], &["programs", "list"]] {
+        let arguments: Vec<_> = command.iter().chain(&["--data-dir", mistyped_name]).copied().collect();
+        let (code, said) = run_to_end(&arguments, &[]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("data.dir is") && said.contains(mistyped_name), "{said}");
+        assert!(!mistyped.exists());
+    }
+}
+
+#[tokio::test]
+async fn a_put_says_who_knows_of_it() {
+    let _turn = beside_others().await;
+    let mut service = Adtrack::builder().start().unwrap();
+    let told = |output: &Output| errors(output).trim_end().to_owned();
+    assert_eq!(told(&programs(&service, &["put", "-"], &program("a", "n"))), "a is stored and published");
+    service.kill_9();
+    let alone = told(&programs(&service, &["put", "-"], &program("b", "n")));
+    assert!(alone.starts_with("b is stored in ") && alone.ends_with("no service is running there"), "{alone}");
+}
+
+#[tokio::test]
+async fn a_data_directory_removed_under_the_service_is_told_and_gets_no_second_store() {
+    let _turn = beside_others().await;
+    let service = Adtrack::builder().start().unwrap();
+    std::fs::remove_dir_all(service.data_dir()).unwrap();
+    let health = until("the store to notice", DEADLINE, async || {
+        let health = dependency(&service, 0).await;
+        (health["up"] == false).then_some(health)
+    })
+    .await;
+    assert!(health["detail"].as_str().unwrap().contains("programs.ndjson: the file was removed"), "{health}");
+    let note = service.data_dir().join("addresses.json");
+    until("the addresses to be noted again", DEADLINE, async || note.exists().then_some(())).await;
+    let refused = programs(&service, &["put", "-"], &program(KNOWN, "second store"));
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(errors(&refused).contains("was removed while the store was open"), "{}", errors(&refused));
+    assert!(!service.data_dir().join("programs.ndjson").exists());
+    assert_eq!(printed(&programs(&service, &["get", KNOWN], "")).trim_end(), program(KNOWN, "program2"));
+    // Events go on: their log is made anew, and is this service's alone.
+    let kept = id_in(&event(&service, KNOWN).await);
+    assert_eq!(logged(&service).ids.into_iter().collect::<Vec<_>>(), [kept]);
+    let dir = service.data_dir().to_str().unwrap();
+    let (code, said) =
+        run_to_end(&["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir", dir], &[]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("in use by another process"), "{said}");
 }
 
 #[tokio::test]

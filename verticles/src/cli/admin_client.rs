@@ -1,6 +1,7 @@
 //! The admin API of a running service, from the command line: one connection for each question.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use adtrack_config::Secret;
@@ -16,6 +17,8 @@ use vertebra::Clock;
 
 /// The service has this long for one answer: a put of many programs waits for its disk.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long to wait for a service that may be another one, or none.
+const WHO_TIMEOUT: Duration = Duration::from_secs(2);
 /// A page of programs is smaller.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Programs asked for at a time.
@@ -73,6 +76,12 @@ struct Page {
     next: Option<String>,
 }
 
+#[derive(Deserialize)]
+struct Who {
+    #[serde(rename = "dataDir")]
+    data_dir: Option<PathBuf>,
+}
+
 impl AdminClient {
     /// A service that listens on every address of a machine is asked on this one's own.
     pub(super) fn new(mut address: SocketAddr, token: Option<Secret>) -> Self {
@@ -83,6 +92,15 @@ impl AdminClient {
             });
         }
         Self { address, token }
+    }
+
+    /// The data directory of the service, in its own words; none when it does not tell.
+    pub(super) async fn data_dir(&self) -> Result<Option<PathBuf>, AdminError> {
+        let (status, body) = self.ask_within(WHO_TIMEOUT, Method::GET, "/health/deps", String::new()).await?;
+        match serde_json::from_slice::<Who>(&body) {
+            Ok(who) if status == StatusCode::OK => Ok(who.data_dir),
+            _ => Err(self.unexpected(status, &body)),
+        }
     }
 
     pub(super) async fn put(&self, programs: &[impl AsRef<Program>]) -> Result<(), AdminError> {
@@ -123,9 +141,18 @@ impl AdminClient {
     }
 
     async fn ask(&self, method: Method, path: &str, body: String) -> Result<(StatusCode, Bytes), AdminError> {
-        let answered = Clock::system().timeout(ANSWER_TIMEOUT, self.exchange(method, path, body)).await;
-        let answer =
-            answered.unwrap_or_else(|_| Err(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()).into()));
+        self.ask_within(ANSWER_TIMEOUT, method, path, body).await
+    }
+
+    async fn ask_within(
+        &self,
+        timeout: Duration,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> Result<(StatusCode, Bytes), AdminError> {
+        let answered = Clock::system().timeout(timeout, self.exchange(method, path, body)).await;
+        let answer = answered.unwrap_or_else(|_| Err(format!("no answer within {} s", timeout.as_secs()).into()));
         match answer {
             Ok((StatusCode::UNAUTHORIZED, _)) => Err(AdminError::Token { address: self.address }),
             Ok(answer) => Ok(answer),

@@ -3,6 +3,7 @@
 mod admin_client;
 pub mod args;
 mod elements;
+mod embedded_target;
 pub mod events;
 pub mod health;
 pub mod logging;
@@ -10,3 +11,4 @@ mod program_store;
 pub mod programs;
 
 pub use admin_client::AdminError;
+pub use embedded_target::EmbeddedTarget;

@@ -1,35 +1,36 @@
-//! The store a command works on: Redis, the embedded store of a running service, or its file.
+//! The store a command works on: Redis, the embedded store of a running service, or its file when none is running.
 
 use std::collections::HashSet;
 use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use adtrack_config::{Config, RedisConfig, SAMPLE_PROGRAMS, Secret};
+use adtrack_config::{Config, RedisConfig, SAMPLE_PROGRAMS};
 use adtrack_proto::{Program, ProgramId};
 
-use super::admin_client::{AdminClient, AdminError};
-use crate::addresses::{Addresses, AddressesError};
+use vertebra::Clock;
+
+use super::admin_client::AdminClient;
+use super::admin_client::AdminError;
+use super::embedded_target::{EmbeddedTarget, Holder};
+use crate::addresses::AddressesError;
 use crate::embedded::{Limits, OpenError, Opened, ProgramFile, Programs, WriteError};
 use crate::redis::{Direct, DirectError};
 
 /// Programs of one page of the file.
 const PAGE_PROGRAMS: usize = 1_000;
+/// How long to wait for another command to be done with the file, or for a service to listen, and how often to look.
+const IN_USE_MAX: Duration = Duration::from_secs(2);
+const IN_USE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Which store a command is for.
 #[derive(Debug, Clone)]
 pub enum Target {
     /// The one in Redis.
     Redis(RedisConfig),
-    /// The embedded one: the service that has it open is asked through its admin API; when none has, its file is.
-    Embedded {
-        /// Where the file and the service's addresses are.
-        data_dir: PathBuf,
-        /// How much the store may hold.
-        limits: Limits,
-        /// The admin API's token.
-        token: Option<Secret>,
-    },
+    /// The embedded one: the service that has it is asked through its admin API; when none has, its file is.
+    Embedded(EmbeddedTarget),
 }
 
 /// Why the store did not do what a command asked for.
@@ -50,6 +51,12 @@ pub enum StoreError {
     /// A service has the store open, and it is not known where it listens.
     #[error("the store is in use, but where its service listens is not known: {0}")]
     Addresses(#[from] AddressesError),
+    /// There is nothing to look at; a mistyped directory is not to become a store.
+    #[error("data.dir is {dir}: there is no program store in it, adtrack serve and adtrack programs put make one", dir = .data_dir.display())]
+    NoStore {
+        /// The data directory.
+        data_dir: PathBuf,
+    },
     /// The file holds as many programs as it may.
     #[error("the store is full: store.programs_max is {programs_max}")]
     Full {
@@ -67,33 +74,54 @@ impl Target {
         if config.redis.host.is_some() {
             return Self::Redis(config.redis.clone());
         }
-        let limits = Limits { programs_max: config.store.programs_max, file_bytes_max: config.store.file_bytes_max };
-        Self::Embedded { data_dir: config.data.dir.clone(), limits, token: config.admin.token.clone() }
+        Self::Embedded(EmbeddedTarget {
+            data_dir: config.data.dir.clone(),
+            limits: Limits { programs_max: config.store.programs_max, file_bytes_max: config.store.file_bytes_max },
+            admin: config.admin.listen,
+            token: config.admin.token.clone(),
+        })
     }
 }
 
-/// An open store.
+/// A store that programs are put into.
 #[derive(Debug)]
-pub(super) enum ProgramStore {
+pub(super) enum ProgramWriter {
     Redis(Direct),
     Admin(AdminClient),
     File { file: ProgramFile, programs: Programs, programs_max: usize },
 }
 
-impl ProgramStore {
+impl ProgramWriter {
+    /// Opens the store of a target; the file of an embedded one is made if it is not there and no service has it.
     pub(super) async fn open(target: &Target) -> Result<Self, StoreError> {
-        let (data_dir, limits, token) = match target {
+        let embedded = match target {
             Target::Redis(config) => return Ok(Self::Redis(Direct::connect(config).await?)),
-            Target::Embedded { data_dir, limits, token } => (data_dir, *limits, token),
+            Target::Embedded(embedded) => embedded,
         };
-        // The lock tells whether a service is running; the noted addresses may be of one that has ended.
-        match ProgramFile::open(data_dir, SAMPLE_PROGRAMS, limits) {
-            Ok(Opened { file, programs, .. }) => Ok(Self::File { file, programs, programs_max: limits.programs_max }),
-            Err(OpenError::InUse { .. }) => {
-                Ok(Self::Admin(AdminClient::new(Addresses::read(data_dir)?.admin, token.clone())))
+        let (clock, limits) = (Clock::system(), embedded.limits);
+        let until = clock.now() + IN_USE_MAX;
+        loop {
+            let holder = embedded.holder().await;
+            if let Holder::Service(admin) = holder {
+                return Ok(Self::Admin(admin));
             }
-            Err(error) => Err(error.into()),
+            match ProgramFile::open(&embedded.data_dir, SAMPLE_PROGRAMS, limits) {
+                Ok(Opened { file, programs, .. }) => {
+                    return Ok(Self::File { file, programs, programs_max: limits.programs_max });
+                }
+                // Another command, or a service that does not listen yet.
+                Err(OpenError::InUse { .. }) if clock.now() < until => clock.sleep(IN_USE_PAUSE).await,
+                Err(error @ OpenError::InUse { .. }) => {
+                    return Err(if let Holder::Somebody(error) = holder { error } else { error.into() });
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
+    }
+
+    /// Whether what is put is told to those who answer: so it is, but where no service runs.
+    pub(super) fn publishes(&self) -> bool {
+        !matches!(self, Self::File { .. })
     }
 
     pub(super) async fn put(&mut self, new: &[Arc<Program>]) -> Result<(), StoreError> {
@@ -113,12 +141,37 @@ impl ProgramStore {
             }
         }
     }
+}
+
+/// A store that is looked at. Nothing of it is made or changed.
+#[derive(Debug)]
+pub(super) enum ProgramReader {
+    Redis(Direct),
+    Admin(AdminClient),
+    Contents(Programs),
+}
+
+impl ProgramReader {
+    pub(super) async fn open(target: &Target) -> Result<Self, StoreError> {
+        let embedded = match target {
+            Target::Redis(config) => return Ok(Self::Redis(Direct::connect(config).await?)),
+            Target::Embedded(embedded) => embedded,
+        };
+        if let Holder::Service(admin) = embedded.holder().await {
+            return Ok(Self::Admin(admin));
+        }
+        match ProgramFile::read(&embedded.data_dir, embedded.limits.programs_max) {
+            Ok(programs) => Ok(Self::Contents(programs)),
+            Err(OpenError::Missing { .. }) => Err(StoreError::NoStore { data_dir: embedded.data_dir.clone() }),
+            Err(error) => Err(error.into()),
+        }
+    }
 
     pub(super) async fn get(&mut self, id: &ProgramId) -> Result<Option<Program>, StoreError> {
         match self {
             Self::Redis(redis) => Ok(redis.get(id).await?),
             Self::Admin(admin) => Ok(admin.get(id).await?),
-            Self::File { programs, .. } => Ok(programs.get(id).map(|program| (**program).clone())),
+            Self::Contents(programs) => Ok(programs.get(id).map(|program| (**program).clone())),
         }
     }
 
@@ -131,7 +184,7 @@ impl ProgramStore {
                 Ok((programs, next.map(|next| next.to_string())))
             }
             Self::Admin(admin) => Ok(admin.page(cursor.as_deref()).await?),
-            Self::File { programs, .. } => {
+            Self::Contents(programs) => {
                 let from = cursor.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
                 let rest = programs.range::<str, _>((from, Bound::Unbounded)).take(PAGE_PROGRAMS);
                 let page: Vec<_> = rest.map(|(_, program)| (**program).clone()).collect();

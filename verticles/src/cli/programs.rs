@@ -7,11 +7,12 @@ use std::future::Future;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::Arc;
 
+use adtrack_config::{ProgramIdRefusal, ProgramIdRule};
 use adtrack_proto::bus::PutPrograms;
 use adtrack_proto::{Program, ProgramError, ProgramId, ProgramIdError};
 
 use super::elements::{ELEMENT_BYTES_MAX, Element, Elements};
-use super::program_store::ProgramStore;
+use super::program_store::{ProgramReader, ProgramWriter};
 
 pub use super::program_store::{StoreError, Target};
 
@@ -47,6 +48,14 @@ pub enum ProgramsError {
         /// What is wrong with it.
         source: ProgramError,
     },
+    /// It is a program that nobody could ask for.
+    #[error("{name} is not stored: {refusal}")]
+    NotAskable {
+        /// The file's name.
+        name: String,
+        /// Why not.
+        refusal: ProgramIdRefusal,
+    },
     /// What was asked for cannot be an id.
     #[error(transparent)]
     Id(#[from] ProgramIdError),
@@ -74,8 +83,19 @@ pub enum ProgramsError {
 pub struct Imported {
     /// Programs stored and published.
     pub imported: u64,
-    /// Elements that are no programs; each was reported.
+    /// Elements that are no programs, or programs that no URL can ask for; each was reported.
     pub failed: u64,
+    /// As in [`Put`].
+    pub published: bool,
+}
+
+/// What a put came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Put {
+    /// The program that is stored.
+    pub program_id: ProgramId,
+    /// Whether it was told to whoever answers; not when it went into the file because no service runs there.
+    pub published: bool,
 }
 
 /// A named input: a file, or what comes in on standard input.
@@ -109,11 +129,12 @@ impl Input {
     }
 }
 
-/// Stores and publishes one program, a JSON object in the contract's shape; returns its id.
+/// Stores and publishes one program, a JSON object in the contract's shape. A program that no URL can ask
+/// for by `ids` is refused: whoever stores it expects an answer.
 ///
 /// # Errors
 /// Those of [`ProgramsError`] but `Stopped`.
-pub fn put(target: &Target, input: Input) -> Result<ProgramId, ProgramsError> {
+pub fn put(target: &Target, ids: &ProgramIdRule, input: Input) -> Result<Put, ProgramsError> {
     let Input { name, reader } = input;
     let mut json = Vec::new();
     let read = reader.take(ELEMENT_BYTES_MAX as u64 + 1).read_to_end(&mut json);
@@ -121,13 +142,21 @@ pub fn put(target: &Target, input: Input) -> Result<ProgramId, ProgramsError> {
     if json.len() > ELEMENT_BYTES_MAX {
         return Err(ProgramsError::TooLong { name });
     }
-    let program = Program::from_json(&json).map_err(|source| ProgramsError::NotAProgram { name, source })?;
+    let program = match Program::from_json(&json) {
+        Ok(program) => program,
+        Err(source) => return Err(ProgramsError::NotAProgram { name, source }),
+    };
+    askable(ids, &program).map_err(|refusal| ProgramsError::NotAskable { name, refusal })?;
     let program = Arc::new(program);
     block_on(async {
-        let mut store = ProgramStore::open(target).await?;
+        let mut store = ProgramWriter::open(target).await?;
         store.put(std::slice::from_ref(&program)).await?;
-        Ok(program.program_id.clone())
+        Ok(Put { program_id: program.program_id.clone(), published: store.publishes() })
     })
+}
+
+fn askable(ids: &ProgramIdRule, program: &Program) -> Result<(), ProgramIdRefusal> {
+    ids.check(program.program_id.as_str().as_bytes())
 }
 
 /// What the store holds under an id.
@@ -136,7 +165,7 @@ pub fn put(target: &Target, input: Input) -> Result<ProgramId, ProgramsError> {
 /// [`ProgramsError::Id`] or [`ProgramsError::Store`].
 pub fn get(target: &Target, id: &str) -> Result<Option<Program>, ProgramsError> {
     let id = ProgramId::new(id)?;
-    block_on(async { Ok(ProgramStore::open(target).await?.get(&id).await?) })
+    block_on(async { Ok(ProgramReader::open(target).await?.get(&id).await?) })
 }
 
 /// Writes every program of the store, one JSON object a line, in no particular order; returns how many. That nobody
@@ -146,7 +175,7 @@ pub fn get(target: &Target, id: &str) -> Result<Option<Program>, ProgramsError> 
 /// [`ProgramsError::Store`] or [`ProgramsError::Output`].
 pub fn list(target: &Target, out: &mut impl Write) -> Result<u64, ProgramsError> {
     block_on(async {
-        let mut store = ProgramStore::open(target).await?;
+        let mut store = ProgramReader::open(target).await?;
         let (mut listed, mut cursor) = (0, None);
         loop {
             let (programs, next) = store.page(cursor).await?;
@@ -165,22 +194,23 @@ pub fn list(target: &Target, out: &mut impl Write) -> Result<u64, ProgramsError>
     })
 }
 
-/// Stores and publishes the programs of a JSON array or an NDJSON file, however many. What is no program is reported to
-/// `report` with its line, and the rest goes on; progress is reported there too.
+/// Stores and publishes the programs of a JSON array or an NDJSON file, however many. What is no program, or none that a
+/// URL can ask for by `ids`, is reported to `report` with its line, and the rest goes on; progress is reported there too.
 ///
 /// # Errors
 /// [`ProgramsError::Store`] when nothing was imported yet, [`ProgramsError::Stopped`] later.
-pub fn import(target: &Target, input: Input, report: &mut impl Write) -> Result<Imported, ProgramsError> {
+pub fn import(
+    target: &Target,
+    ids: &ProgramIdRule,
+    input: Input,
+    report: &mut impl Write,
+) -> Result<Imported, ProgramsError> {
     block_on(async {
         let mut import =
-            Import { store: ProgramStore::open(target).await?, report, batch: Batch::default(), imported: 0 };
+            Import { store: ProgramWriter::open(target).await?, report, batch: Batch::default(), imported: 0 };
         let mut failed = 0;
         for Element { line, text } in Elements::new(input.reader) {
-            let program = match text {
-                Ok(text) => Program::from_json(&text).map_err(|error| error.to_string()),
-                Err(error) => Err(error.to_string()),
-            };
-            match program {
+            match text.map_err(|error| error.to_string()).and_then(|text| program_in(&text, ids)) {
                 Ok(program) => import.add(program).await?,
                 Err(error) => {
                     failed += 1;
@@ -189,12 +219,19 @@ pub fn import(target: &Target, input: Input, report: &mut impl Write) -> Result<
             }
         }
         import.flush().await?;
-        Ok(Imported { imported: import.imported, failed })
+        Ok(Imported { imported: import.imported, failed, published: import.store.publishes() })
     })
 }
 
+/// The program in an element of an import, or what is wrong with it.
+fn program_in(text: &[u8], ids: &ProgramIdRule) -> Result<Program, String> {
+    let program = Program::from_json(text).map_err(|error| error.to_string())?;
+    askable(ids, &program).map_err(|refusal| refusal.to_string())?;
+    Ok(program)
+}
+
 struct Import<'r, W> {
-    store: ProgramStore,
+    store: ProgramWriter,
     report: &'r mut W,
     batch: Batch,
     imported: u64,

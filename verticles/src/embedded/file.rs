@@ -35,6 +35,12 @@ pub enum OpenError {
         /// The lock file.
         path: PathBuf,
     },
+    /// There is none, and none is to be made.
+    #[error("there is no program store: {} does not exist", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
     /// A line is not a program.
     #[error(
         "{} is damaged at line {line}: {error}; mend or remove that line, or move the file away to begin with the sample \
@@ -179,6 +185,38 @@ impl ProgramFile {
         Ok(Opened { file, programs: contents.programs, torn_bytes: contents.torn_bytes, seeded })
     }
 
+    /// What the file in the data directory holds; nothing is made, changed or locked. A service that writes to it meanwhile
+    /// is not disturbed: what it has confirmed is in there.
+    ///
+    /// # Errors
+    /// [`OpenError`], but not `InUse` and `Seed`.
+    pub fn read(data_dir: &Path, programs_max: usize) -> Result<Programs, OpenError> {
+        Ok(read(&data_dir.join(FILE_NAME), programs_max)?.programs)
+    }
+
+    /// Whether somebody has the store in the data directory open. Nothing is made or changed.
+    pub fn is_in_use(data_dir: &Path) -> bool {
+        let lock = File::open(data_dir.join(LOCK_NAME));
+        // Shared, so that two who only look are not in each other's way; it is given back at once.
+        lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
+    /// Whether the file that is open is the one that the next start will find.
+    ///
+    /// # Errors
+    /// It was removed, or another one has its place.
+    pub fn is_in_place(&self) -> io::Result<()> {
+        let (open, named) = (self.file.metadata()?, fs::metadata(&self.path));
+        match named {
+            Ok(named) if (named.dev(), named.ino()) == (open.dev(), open.ino()) => Ok(()),
+            Ok(_) => Err(io::Error::other("the file was replaced while the store was open")),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Err(io::Error::new(io::ErrorKind::NotFound, "the file was removed while the store was open"))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -224,7 +262,7 @@ impl ProgramFile {
     /// # Errors
     /// [`WriteError`]; every program is still there.
     pub fn clear(&mut self) -> Result<(), WriteError> {
-        let emptied = replace(&self.path, |_| Ok(())).and_then(|()| self.reopen(0));
+        let emptied = self.is_in_place().and_then(|()| replace(&self.path, |_| Ok(()))).and_then(|()| self.reopen(0));
         emptied.map_err(|source| self.io_error(source))?;
         self.lines = 0;
         Ok(())
@@ -232,9 +270,7 @@ impl ProgramFile {
 
     fn write(&mut self, text: &[u8]) -> io::Result<()> {
         // Written and synced, and gone with the process: a file that was removed under us takes everything.
-        if self.file.metadata()?.nlink() == 0 {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the file was removed while the store was open"));
-        }
+        self.is_in_place()?;
         self.mend()?;
         self.torn = true;
         self.file.write_all(text).and_then(|()| self.file.sync_data()).inspect_err(|_| {
@@ -258,6 +294,7 @@ impl ProgramFile {
 
     /// Writes the file anew without the lines that are outdated.
     fn compact(&mut self) -> Result<(), WriteError> {
+        self.is_in_place().map_err(|source| self.io_error(source))?;
         let contents = match read(&self.path, usize::MAX) {
             Ok(contents) => contents,
             Err(error) => return Err(self.io_error(io::Error::other(error))),
@@ -314,7 +351,10 @@ fn replace(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> 
 }
 
 fn read(path: &Path, programs_max: usize) -> Result<Contents, OpenError> {
-    let io_error = |source| OpenError::Io { path: path.to_owned(), source };
+    let io_error = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => OpenError::Missing { path: path.to_owned() },
+        _ => OpenError::Io { path: path.to_owned(), source },
+    };
     let mut reader = BufReader::with_capacity(64 << 10, File::open(path).map_err(io_error)?);
     let mut contents = Contents::default();
     let mut line = Vec::new();

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{HashSet, VecDeque};
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use adtrack_proto::Program;
 use adtrack_proto::bus::Change;
@@ -13,6 +14,8 @@ use vertebra::Context;
 use super::{Embedded, ProgramFile};
 use crate::changes;
 
+/// How often it is looked whether the file is still in its place, while nothing is written.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The most puts one write takes together.
 const GROUP_ENTRIES_MAX: usize = 64;
 
@@ -86,7 +89,9 @@ pub(super) async fn keep(ctx: Context<Embedded>, file: ProgramFile) {
     let store = ctx.verticle();
     loop {
         let Some(Group { entry, answers }) = store.journal.next_group() else {
-            store.journal.more.notified().await;
+            if ctx.clock().timeout(LOOK_EVERY, store.journal.more.notified()).await.is_err() {
+                look(&ctx, &file).await;
+            }
             continue;
         };
         let written = write(&ctx, &file, entry).await;
@@ -95,6 +100,26 @@ pub(super) async fn keep(ctx: Context<Embedded>, file: ProgramFile) {
             // Whoever asked may have stopped waiting; the entry is written all the same.
             drop(answer.send(written.clone()));
         }
+    }
+}
+
+/// Looks whether the file is still the one that the next start will find, and notes what comes of it.
+async fn look(ctx: &Context<Embedded>, file: &Arc<Mutex<ProgramFile>>) {
+    let file = Arc::clone(file);
+    let looked = ctx.execute_blocking(move || file.lock().unwrap_or_else(PoisonError::into_inner).is_in_place());
+    let astray = match looked.await {
+        Ok(in_place) => in_place.err().map(|error| error.to_string()),
+        // There is no worker to look with now; the next look tells.
+        Err(_) => return,
+    };
+    let store = ctx.verticle();
+    let before = store.astray.replace(astray.clone());
+    match astray {
+        Some(reason) if before.is_none() => {
+            tracing::error!(reason, "the embedded store cannot be changed until the service is started again");
+        }
+        None if before.is_some() => tracing::info!("the embedded store's file is in its place again"),
+        _ => {}
     }
 }
 

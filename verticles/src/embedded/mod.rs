@@ -51,6 +51,8 @@ pub struct Embedded {
     programs: RefCell<Programs>,
     journal: Journal,
     last_error: RefCell<Option<String>>,
+    /// Why the file that is open is not the one in the data directory.
+    astray: RefCell<Option<String>>,
 }
 
 impl Embedded {
@@ -62,6 +64,7 @@ impl Embedded {
             programs: RefCell::default(),
             journal: Journal::default(),
             last_error: RefCell::default(),
+            astray: RefCell::default(),
         }
     }
 
@@ -166,13 +169,20 @@ impl Handler<AskHealth> for Embedded {
     type Reply = Health;
 
     async fn handle(&self, _: AskHealth, _: &Context<Self>) -> Result<Health, Failure> {
-        let last_error = self.last_error.borrow().clone();
-        let up = last_error.is_none();
         let programs = self.programs.borrow().len();
-        let detail = last_error.map_or_else(
-            || format!("{programs} programs"),
-            |error| format!("{programs} programs can be read; the last write failed: {error}"),
-        );
+        let (astray, last_error) = (self.astray.borrow(), self.last_error.borrow());
+        let (up, detail) = match (&*astray, &*last_error) {
+            (Some(reason), _) => {
+                let file = self.options.data_dir.join(FILE_NAME);
+                let file = file.display();
+                (
+                    false,
+                    format!("{programs} programs can be read, none can be put until the next start: {file}: {reason}"),
+                )
+            }
+            (None, Some(error)) => (false, format!("{programs} programs can be read; the last write failed: {error}")),
+            (None, None) => (true, format!("{programs} programs")),
+        };
         Ok(Health { name: "embedded store", up, accepting: true, detail })
     }
 }

@@ -97,6 +97,35 @@ fn what_was_confirmed_is_there_after_a_restart() {
 }
 
 #[test]
+fn a_file_that_was_removed_or_replaced_is_told_and_nothing_is_put_until_it_is_back() {
+    paused(|under, dir| async move {
+        let store = dir.path().join("data");
+        under.deploy(&store).await;
+        let (file, away) = (store.join(FILE_NAME), dir.path().join("away"));
+        let ask = || under.rt.bus().request(STORE_HEALTH, AskHealth);
+        let look = || under.rt.clock().sleep(2 * journal::LOOK_EVERY);
+        for (what, told) in [("removed", "was removed"), ("replaced", "was replaced")] {
+            fs::rename(&file, &away).unwrap();
+            if what == "replaced" {
+                fs::write(&file, "").unwrap();
+            }
+            look().await;
+            let health = ask().await.unwrap();
+            assert!(!health.up && health.detail.contains(told) && health.detail.contains(FILE_NAME), "{health:?}");
+            let refused = under.put([program("1", what)]).await.unwrap_err().to_string();
+            assert!(refused.contains(told), "{refused}");
+            under.rt.bus().request(STORE_PURGE, PurgeStore).await.unwrap_err();
+            assert_eq!(under.name("212313").await.as_deref(), Some("program2"), "what is known is answered");
+            assert_eq!(fs::read(&file).unwrap_or_default(), b"", "nothing of somebody else's is touched");
+            fs::rename(&away, &file).unwrap();
+            look().await;
+            under.put([program("1", what)]).await.unwrap();
+            assert!(ask().await.unwrap().up);
+        }
+    });
+}
+
+#[test]
 fn a_confirmed_put_was_taken_by_the_caches() {
     paused(|under, dir| async move {
         under.deploy(dir.path()).await;

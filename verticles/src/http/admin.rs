@@ -1,6 +1,7 @@
 //! The verticle of the operators' listener.
 
 use std::cell::OnceCell;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub struct AdminOptions {
     pub registry: Arc<Registry>,
     /// How many event loops there are, for `/health/deps`.
     pub event_loops: usize,
+    /// Where the node keeps its data, for `/health/deps`.
+    pub data_dir: Arc<Path>,
 }
 
 /// Operators ask again; the time of a shutdown is for events.
@@ -69,6 +72,7 @@ impl Verticle for Admin {
             samples: options.samples.clone(),
             registry: Arc::clone(&options.registry),
             event_loops: options.event_loops,
+            data_dir: Arc::clone(&options.data_dir),
             bus: ctx.bus().clone(),
             clock: clock.clone(),
         };

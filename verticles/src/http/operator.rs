@@ -1,6 +1,7 @@
 //! The operators' routes.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use adtrack_config::{ProgramIdRefusal, ProgramIdRule};
@@ -39,6 +40,7 @@ pub(super) struct Operator {
     pub(super) samples: Samples,
     pub(super) registry: Arc<Registry>,
     pub(super) event_loops: usize,
+    pub(super) data_dir: Arc<Path>,
     pub(super) bus: Bus,
     pub(super) clock: Clock,
 }
@@ -53,7 +55,7 @@ impl Routes for Operator {
         let response = match (&parts.method, path) {
             (&Method::GET | &Method::HEAD, "/metrics") => self.metrics(),
             (&Method::GET | &Method::HEAD, "/health/deps") => {
-                let report = dependencies::report(&self.bus, &self.clock, self.event_loops).await;
+                let report = dependencies::report(&self.bus, &self.clock, self.event_loops, &self.data_dir).await;
                 answer::json(StatusCode::OK, HeaderMap::new(), report)
             }
             (&Method::POST, "/cache/fill") => {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -107,6 +108,7 @@ async fn start(rt: TestRuntime, settings: &[(&str, &str)]) -> Service {
         samples: samples.clone(),
         registry: Arc::clone(&registry),
         event_loops: rt.event_loops(),
+        data_dir: Path::new("/data").into(),
     };
 
     let admin_metrics = metrics.clone();
