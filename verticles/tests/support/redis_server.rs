@@ -3,9 +3,13 @@
 use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use adtrack_config::{Config, Overrides, RedisConfig};
+
+/// Pauses double from 50 ms on; the longest is 2 s.
+const ATTEMPTS: usize = 8;
 
 /// The server, and the directory it works in.
 #[derive(Debug)]
@@ -63,6 +67,13 @@ impl RedisServer {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// Stands in the place of a killed server and closes every connection, until so many attempts were made that the pause
+    /// between two of them has reached its longest; done when the thread is.
+    pub fn outage(&self) -> JoinHandle<()> {
+        let listener = TcpListener::bind(("127.0.0.1", self.port)).unwrap();
+        std::thread::spawn(move || (0..ATTEMPTS).for_each(|_| drop(listener.accept())))
     }
 
     /// Stops it from doing anything, connections left open; or lets it go on.
