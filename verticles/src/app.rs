@@ -92,15 +92,16 @@ pub fn serve(config: &Config, around: Box<dyn Collector>, announce: &mut dyn FnM
             runtime.shutdown(config.shutdown_grace()).await;
             return Err(error);
         }
-        if let Err(error) = doors.addresses.write(&config.data.dir) {
+        let noted = doors.addresses.write(&config.data.dir);
+        if let Err(error) = &noted {
             // Commands will not find this service; requests will. A full disk must not keep it from emptying its log.
-            tracing::warn!(%error, "the addresses could not be noted for other commands");
+            tracing::warn!(%error, "the addresses could not be noted for other commands: it is tried again");
         }
         announce(&welcome(config, &doors.addresses, runtime.event_loops()));
         let lost = tokio::select! {
             () = stop.wait() => None,
             name = runtime.lost_loop() => Some(name),
-            never = keep_noted(&doors, config, runtime.clock()) => match never {},
+            never = keep_noted(noted.is_ok(), doors.addresses, &config.data.dir, runtime.clock()) => match never {},
         };
         match &lost {
             None => tracing::info!("draining"),
@@ -114,12 +115,15 @@ pub fn serve(config: &Config, around: Box<dyn Collector>, announce: &mut dyn FnM
     })
 }
 
-/// Sees to it that commands find this service, also when somebody has removed the data directory under it.
-async fn keep_noted(doors: &Doors, config: &Config, clock: &Clock) -> Infallible {
+/// Sees to it that commands find this service, also when the disk was full at its start, or somebody has removed the data
+/// directory under it.
+async fn keep_noted(mut noted: bool, addresses: Addresses, data_dir: &Path, clock: &Clock) -> Infallible {
     loop {
         clock.sleep(NOTED_EVERY).await;
-        if let Err(error) = doors.addresses.keep(&config.data.dir) {
-            tracing::debug!(%error, "the addresses could not be noted again");
+        // An old note may stand there until the first one of this service could be written.
+        match if noted { addresses.keep(data_dir) } else { addresses.write(data_dir) } {
+            Ok(()) => noted = true,
+            Err(error) => tracing::debug!(%error, "the addresses could not be noted again"),
         }
     }
 }
@@ -326,4 +330,38 @@ fn log_report(report: &Report) {
         tracing::error!(event_loop, "an event loop did not end");
     }
     tracing::info!(took_ms = report.took.as_millis() as u64, clean = report.is_clean(), "stopped");
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use vertebra::testing::TestRuntime;
+
+    use super::*;
+
+    #[test]
+    fn addresses_that_could_not_be_noted_replace_an_old_note_as_soon_as_they_can() {
+        TestRuntime::paused(|rt| async move {
+            let dir = tempfile::tempdir().unwrap();
+            let data_dir = dir.path().join("data");
+            let address = "127.0.0.1:1".parse().unwrap();
+            let own = Addresses { public: address, admin: address, pid: 2 };
+            let keeping = keep_noted(own.write(&data_dir).is_ok(), own, &data_dir, rt.clock());
+            let looking = async {
+                rt.clock().sleep(NOTED_EVERY * 3 / 2).await;
+                std::fs::create_dir(&data_dir).unwrap();
+                Addresses { pid: 1, ..own }.write(&data_dir).unwrap();
+                rt.clock().sleep(NOTED_EVERY).await;
+                assert_eq!(Addresses::read(&data_dir).unwrap(), own);
+                std::fs::remove_dir_all(&data_dir).unwrap();
+                rt.clock().sleep(NOTED_EVERY).await;
+                assert_eq!(Addresses::read(&data_dir).unwrap(), own);
+            };
+            tokio::select! {
+                never = keeping => match never {},
+                () = looking => {}
+            }
+        });
+    }
 }
