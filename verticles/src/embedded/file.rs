@@ -352,7 +352,7 @@ fn replace(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> 
 
 fn read(path: &Path, programs_max: usize) -> Result<Contents, OpenError> {
     let io_error = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => OpenError::Missing { path: path.to_owned() },
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => OpenError::Missing { path: path.to_owned() },
         _ => OpenError::Io { path: path.to_owned(), source },
     };
     let mut reader = BufReader::with_capacity(64 << 10, File::open(path).map_err(io_error)?);

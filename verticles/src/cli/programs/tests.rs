@@ -61,7 +61,8 @@ fn without_a_service_the_file_is_put_into_and_read() {
 fn looking_at_a_directory_without_a_store_says_so_and_makes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("mistyped");
-    for data_dir in [&missing, dir.path()] {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for data_dir in [&missing, dir.path(), file.path()] {
         let target = embedded(data_dir);
         let told =
             [get(&target, "212313").unwrap_err().to_string(), list(&target, &mut Vec::new()).unwrap_err().to_string()];
