@@ -114,7 +114,7 @@ fn while_redis_is_down_and_when_it_comes_back_empty_known_programs_are_answered(
         under.hset(&program("1", 1));
         assert_eq!(under.version("1").await, Ok(Some(1)));
         under.server.kill();
-        let outage = under.server.outage();
+        let outage = under.server.outage(2);
         eventually("many attempts", async || {
             let asked = Instant::now();
             assert_eq!(under.version("1").await, Ok(Some(1)));

@@ -231,7 +231,7 @@ fn after_an_outage_of_many_attempts_it_works_within_5_s() {
         under.put(vec![program("1")]).await.unwrap();
         server.kill();
         eventually("it is down", async || under.lookup("1").await.is_err()).await;
-        let outage = server.outage();
+        let outage = server.outage(1);
         eventually("many attempts", async || {
             let asked = Instant::now();
             assert_eq!(code(under.lookup("1").await), UNAVAILABLE);

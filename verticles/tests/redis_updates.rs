@@ -203,7 +203,7 @@ fn a_user_who_may_only_subscribe_to_the_channel_is_enough() {
 fn after_an_outage_of_many_attempts_it_is_subscribed_again_within_5_s() {
     on_loops(|mut under| async move {
         under.server.kill();
-        let outage = under.server.outage();
+        let outage = under.server.outage(1);
         eventually("many attempts", async || outage.is_finished()).await;
         assert_eq!(under.metrics.subscribed.get(), 0);
         under.server.restart();

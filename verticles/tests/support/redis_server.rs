@@ -69,11 +69,11 @@ impl RedisServer {
         }
     }
 
-    /// Stands in the place of a killed server and closes every connection, until so many attempts were made that the pause
-    /// between two of them has reached its longest; done when the thread is.
-    pub fn outage(&self) -> JoinHandle<()> {
+    /// Stands in the place of a killed server and closes every connection, until so many attempts were made by
+    /// this many clients that the pause between two of one has reached its longest; done when the thread is.
+    pub fn outage(&self, clients: usize) -> JoinHandle<()> {
         let listener = TcpListener::bind(("127.0.0.1", self.port)).unwrap();
-        std::thread::spawn(move || (0..ATTEMPTS).for_each(|_| drop(listener.accept())))
+        std::thread::spawn(move || (0..ATTEMPTS * clients).for_each(|_| drop(listener.accept())))
     }
 
     /// Stops it from doing anything, connections left open; or lets it go on.
