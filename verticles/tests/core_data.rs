@@ -3,11 +3,12 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adtrack::{cache, redis as service};
 use adtrack_config::{Config, Overrides};
-use adtrack_proto::bus::{LOOKUP, Lookup, UNAVAILABLE};
+use adtrack_proto::bus::{LOOKUP, Lookup, PutPrograms, STORE_PUT, UNAVAILABLE};
 use adtrack_proto::{Program, ProgramId};
 use support::eventually;
 use support::redis_server::RedisServer;
@@ -104,6 +105,19 @@ fn a_published_change_is_the_next_answer_within_20_ms_and_without_a_miss() {
         times.sort();
         assert!(times[990] < Duration::from_millis(20), "p99 {:?}", times[990]);
         assert_eq!(under.cache.misses.get(), misses);
+    });
+}
+
+#[test]
+fn what_this_node_has_put_is_its_next_answer() {
+    TestRuntime::on_loops(2, |rt| async move {
+        let under = Under::deploy(rt).await;
+        assert_eq!(under.version("1").await, Ok(None));
+        for version in 0..100 {
+            let put = PutPrograms { programs: vec![Arc::new(program("1", version))] };
+            under.rt.bus().request(STORE_PUT, put).await.unwrap();
+            assert_eq!(under.version("1").await, Ok(Some(version)));
+        }
     });
 }
 

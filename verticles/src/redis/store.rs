@@ -19,11 +19,14 @@ use super::commands::{self, Found, Page};
 use super::link::{Link, State};
 use super::log_budget::LogBudget;
 use super::{Metrics, connect};
+use crate::changes;
 
 /// Lookups under way at a time; they share one connection. As many more stay in the mailbox.
 const LOOKUPS_IN_FLIGHT_MAX: usize = 4_096;
 /// Puts under way at a time: enough that one waits for the network while another is written.
 const PUTS_IN_FLIGHT_MAX: usize = 4;
+/// How long a put waits for the caches of this node, which are to ask for what was put.
+const CACHES_TIMEOUT: Duration = Duration::from_secs(1);
 /// A step of a listing, purge or put has this many times the time of a lookup.
 const BULK_FACTOR: u32 = 10;
 
@@ -129,6 +132,11 @@ impl Handler<PutPrograms> for RedisStore {
             let channel = &self.config.channel;
             let write = async |mut manager: ConnectionManager| commands::put(&mut manager, programs, channel).await;
             self.run(ctx, self.bulk_timeout(), write).await?;
+        }
+        // What was published comes back to this node too, but later. Told directly it might overtake a newer one.
+        let caches = changes::revalidate(ctx.bus(), ctx.clock());
+        if !matches!(ctx.clock().timeout(CACHES_TIMEOUT, caches).await, Ok(Ok(()))) {
+            tracing::warn!("programs were stored, but caches may answer without them until what was published arrives");
         }
         Ok(())
     }
