@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::error::BuildError;
+use crate::event::{Event, Hook};
 #[cfg(feature = "testing")]
 use crate::event_loop::LoopCore;
 #[cfg(feature = "testing")]
@@ -22,13 +23,24 @@ pub struct RuntimeBuilder {
     named: Vec<String>,
     request_timeout: Duration,
     mailbox: usize,
+    blocked_check_interval: Duration,
+    event_loop_time_max: Duration,
+    hook: Hook,
 }
 
 impl RuntimeBuilder {
     /// One event loop per core, and the defaults.
     pub(crate) fn new() -> Self {
         let event_loops = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { event_loops, named: Vec::new(), request_timeout: Duration::from_secs(30), mailbox: 1_024 }
+        Self {
+            event_loops,
+            named: Vec::new(),
+            request_timeout: Duration::from_secs(30),
+            mailbox: 1_024,
+            blocked_check_interval: Duration::from_secs(1),
+            event_loop_time_max: Duration::from_secs(2),
+            hook: Hook::default(),
+        }
     }
 
     /// How many event loops, 1 to 1,024. Default: one per core.
@@ -53,6 +65,46 @@ impl RuntimeBuilder {
     /// How many messages a consumer's mailbox holds unless it says otherwise, 1 to 1,048,576. Default 1,024.
     pub fn mailbox(mut self, messages: usize) -> Self {
         self.mailbox = messages;
+        self
+    }
+
+    /// How often a thread of its own looks whether a loop is blocked, at least 1 ms. Default 1 s.
+    ///
+    /// What it finds is logged as a warning and told to the [`on_event`](RuntimeBuilder::on_event) hook as
+    /// [`Event::Blocked`], again at each look for as long as it lasts.
+    pub fn blocked_check_interval(mut self, interval: Duration) -> Self {
+        self.blocked_check_interval = interval;
+        self
+    }
+
+    /// How long code may keep an event loop without an await, at least 1 ms; after that the loop counts as blocked. Found
+    /// out up to one [`blocked_check_interval`](RuntimeBuilder::blocked_check_interval) later. Default 2 s.
+    pub fn event_loop_time_max(mut self, time: Duration) -> Self {
+        self.event_loop_time_max = time;
+        self
+    }
+
+    /// Has the closure told of what an operator wants to hear of: see [`Event`] for what that is.
+    ///
+    /// It is called where the thing happens, so it must not block: count, or hand over. It must not own the runtime
+    /// either, which would keep itself alive then. A panic in it is logged and has no other effect. The last one set counts.
+    ///
+    /// ```
+    /// use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
+    /// use vertebra::{Event, Runtime};
+    ///
+    /// let blocked = Arc::new(AtomicU64::new(0));
+    /// let count = Arc::clone(&blocked);
+    /// let rt = Runtime::builder().event_loops(1).on_event(move |event| {
+    ///     if let Event::Blocked { .. } = event {
+    ///         count.fetch_add(1, Ordering::Relaxed);
+    ///     }
+    /// });
+    /// # drop(rt.build()?);
+    /// # Ok::<(), vertebra::BoxError>(())
+    /// ```
+    pub fn on_event(mut self, tell: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.hook = Hook::new(tell);
         self
     }
 
@@ -84,8 +136,15 @@ impl RuntimeBuilder {
         if !(1..=1_048_576).contains(&self.mailbox) {
             return out_of_range("mailbox", self.mailbox.to_string(), "1 to 1048576 messages");
         }
-        if self.request_timeout < Duration::from_millis(1) {
-            return out_of_range("request_timeout", format!("{:?}", self.request_timeout), "at least 1 ms");
+        let times = [
+            ("request_timeout", self.request_timeout),
+            ("blocked_check_interval", self.blocked_check_interval),
+            ("event_loop_time_max", self.event_loop_time_max),
+        ];
+        for (key, time) in times {
+            if time < Duration::from_millis(1) {
+                return out_of_range(key, format!("{time:?}"), "at least 1 ms");
+            }
         }
         for (at, name) in self.named.iter().enumerate() {
             // A thread carries the name, and the system ends it at a NUL.
@@ -105,10 +164,15 @@ impl RuntimeBuilder {
 
     fn shared(&self, clock: Clock) -> (Arc<Shared>, Vec<Inbox>) {
         let names = (0..self.event_loops).map(numbered).chain(self.named.iter().cloned());
-        let (loops, inboxes): (Vec<_>, Vec<_>) = names.enumerate().map(|(id, name)| LoopShared::new(id, name)).unzip();
-        let options = Options { request_timeout: self.request_timeout, mailbox: self.mailbox };
+        let made = names.enumerate().map(|(id, name)| LoopShared::new(id, name, self.event_loop_time_max));
+        let (loops, inboxes): (Vec<_>, Vec<_>) = made.unzip();
+        let options = Options {
+            request_timeout: self.request_timeout,
+            mailbox: self.mailbox,
+            blocked_check_interval: self.blocked_check_interval,
+        };
         let loops = loops.into_iter().map(Arc::new).collect();
-        (Arc::new(Shared::new(options, clock, loops, self.event_loops)), inboxes)
+        (Arc::new(Shared::new(options, self.hook.clone(), clock, loops, self.event_loops)), inboxes)
     }
 }
 

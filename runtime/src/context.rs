@@ -405,7 +405,8 @@ impl<'c, V: Verticle, M: Message, R: Message, S: HandlerFn<M, R>> Serve<'c, V, M
         let credit = Arc::new(Credit::new(self.bounds.mailbox));
         let start = self.start;
         let start = move |message, headers| start.start(message, headers);
-        let consumer = Rc::new(LocalConsumer::new(self.address.name().into(), self.bounds, Arc::clone(&credit), start));
+        let (address, credit_of) = (self.address.name().into(), Arc::clone(&credit));
+        let consumer = Rc::new(LocalConsumer::new(address, life.whose(), self.bounds, credit_of, start));
         if self.paused {
             consumer.pause();
         }

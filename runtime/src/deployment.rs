@@ -234,7 +234,7 @@ async fn start_instance<V: Verticle>(instance: Rc<Instance<V>>, starting: &Start
     let life = &instance.life;
     let ctx = Context::new(Rc::clone(&instance));
     // In a block of its own, because a `start` that is not an `async fn` may panic before it has a future to give.
-    let started = starting.unless_cut_off(catch_panic(async { instance.verticle.start(&ctx).await })).await;
+    let started = starting.unless_cut_off(catch_panic(life.own(async { instance.verticle.start(&ctx).await }))).await;
     starting.done.set(true);
     let name = life.name().to_owned();
     let error = match started {
@@ -292,7 +292,7 @@ impl<V: Verticle> AnyInstance for Instance<V> {
             let drained = clock.timeout(left(&clock, deadline), life.drained()).await;
             tracing::debug!(deployment = %life.name(), drained = drained.is_ok(), "the intake is closed");
             let ctx = Context::new(Rc::clone(&self));
-            let stopping = catch_panic(async { self.verticle.stop(&ctx).await });
+            let stopping = catch_panic(life.own(async { self.verticle.stop(&ctx).await }));
             let failure = match clock.timeout(left(&clock, deadline), stopping).await {
                 Ok(Ok(Ok(()))) => None,
                 Ok(Ok(Err(error))) => Some(describe(&error)),

@@ -61,6 +61,11 @@ impl Deployments {
         self.lock().get(&id).is_some_and(|known| known.state != State::Stopping)
     }
 
+    /// The name of a deployment that is not gone yet.
+    pub(crate) fn name(&self, id: DeploymentId) -> Option<Arc<str>> {
+        self.lock().get(&id).map(|known| Arc::clone(&known.name))
+    }
+
     /// Those that have started and are not gone yet, oldest first.
     pub(crate) fn list(&self) -> Vec<DeploymentInfo> {
         let all = self.lock();

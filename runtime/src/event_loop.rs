@@ -7,6 +7,7 @@ pub(crate) mod driver;
 pub(crate) mod shared;
 pub(crate) mod thread;
 mod ticks;
+pub(crate) mod watched;
 
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
@@ -33,6 +34,7 @@ use crate::runtime::Shared;
 
 use shared::{Inbox, LoopShared};
 use ticks::Ticks;
+use watched::Whose;
 
 /// Routes a loop keeps before it looks for dead ones among them.
 const ROUTES_CHECK_MIN: usize = 1_024;
@@ -46,6 +48,7 @@ thread_local! {
 /// Tokio's park hook of every loop's executor: what the loop has done until now must not be mistaken for sleep.
 pub(crate) fn before_sleep() {
     with_current(|core| {
+        core.own.watched.set_asleep(true);
         if core.ticks.is_deadline_made() {
             core.read_clock();
         }
@@ -54,7 +57,10 @@ pub(crate) fn before_sleep() {
 
 /// Tokio's unpark hook of every loop's executor.
 pub(crate) fn note_sleep() {
-    with_current(|core| core.ticks.note_sleep());
+    with_current(|core| {
+        core.own.watched.set_asleep(false);
+        core.ticks.note_sleep();
+    });
 }
 
 /// Runs the closure with the loop of this thread, if it is one.
@@ -345,6 +351,7 @@ impl LoopCore {
             self.driver.replace(Some(waker.clone()));
             self.own.set_driver(Some(waker.clone()));
         }
+        self.own.watched.go_on();
         // Set during the turn, so that nothing wakes the driver for work it is about to see anyway.
         self.driver_woken.set(true);
         self.own.take_notified()
@@ -448,7 +455,6 @@ impl LoopCore {
         self.depth.get()
     }
 
-    #[inline]
     /// Said before a handler is started, and asked while it is.
     pub(crate) fn note_published(&self, published: bool) {
         self.published.set(published);
@@ -458,15 +464,18 @@ impl LoopCore {
         self.published.get()
     }
 
-    pub(crate) fn enter_handler(&self) -> usize {
+    /// A handler of this instance is polled from now on; what is given goes to [`LoopCore::leave_handler`].
+    #[inline]
+    pub(crate) fn enter_handler(&self, whose: Whose) -> (usize, Whose) {
         let depth = self.depth.get();
         self.depth.set(depth + 1);
-        depth
+        (depth, self.own.watched.enter(whose))
     }
 
     #[inline]
-    pub(crate) fn leave_handler(&self, depth: usize) {
+    pub(crate) fn leave_handler(&self, (depth, whose): (usize, Whose)) {
         self.depth.set(depth);
+        self.own.watched.leave(whose);
     }
 
     pub(crate) fn count_panic(&self) {

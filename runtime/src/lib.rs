@@ -23,6 +23,7 @@ mod deploy;
 mod deployment;
 mod deployments;
 mod error;
+mod event;
 mod event_loop;
 mod life;
 mod message;
@@ -33,9 +34,18 @@ mod runtime;
 mod shared_data;
 mod timers;
 mod verticle;
+mod watchdog;
 
 #[doc = include_str!("semantics.md")]
 pub mod semantics {}
+
+/// Guides for who comes from somewhere else.
+pub mod guides {
+    #[doc = include_str!("../guides/from_vertx.md")]
+    pub mod from_vertx {}
+    #[doc = include_str!("../guides/from_actors.md")]
+    pub mod from_actors {}
+}
 
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -57,6 +67,7 @@ pub use deployment::{Deployment, DeploymentId, DeploymentInfo, Undeployed};
 pub use error::{
     BlockingError, BoxError, BuildError, DeployError, Failure, RegisterError, RequestError, SendError, UndeployError,
 };
+pub use event::{Culprit, Event};
 pub use life::Task;
 pub use message::{Headers, Message};
 pub use reply_failure::{FailureType, ReplyFailure, UnknownFailureType};

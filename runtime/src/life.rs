@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -18,6 +18,7 @@ use crate::consumer::Consumer;
 use crate::context_handle::KeptHandle;
 use crate::deployment::Plan;
 use crate::event_loop::LoopCore;
+use crate::event_loop::watched::Whose;
 use crate::panic::{contain, panic_text};
 use crate::timers::Timers;
 
@@ -69,6 +70,25 @@ impl Life {
         &self.plan.name
     }
 
+    /// This instance, in one word.
+    pub(crate) fn whose(&self) -> Whose {
+        Whose::of(self.plan.id, self.index)
+    }
+
+    /// Polls what is this instance's, so that it can be seen that it is.
+    fn poll<F: Future>(&self, future: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let outer = Outer::enter(&self.core, self.whose());
+        let polled = future.poll(cx);
+        drop(outer);
+        polled
+    }
+
+    /// The same for as long as the future lives.
+    pub(crate) async fn own<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        poll_fn(|cx| self.poll(future.as_mut(), cx)).await
+    }
+
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.get()
     }
@@ -92,10 +112,10 @@ impl Life {
         let mut task = Box::pin(task);
         let handle = tokio::task::spawn_local(async move {
             let leaving = leaving;
-            poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
+            let life = leaving.owner.life();
+            poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| life.poll(task.as_mut(), cx))) {
                 Ok(polled) => polled,
                 Err(panic) => {
-                    let life = leaving.owner.life();
                     life.core.count_panic();
                     tracing::error!(deployment = %life.name(), panic = panic_text(panic.as_ref()), "a task panicked");
                     Poll::Ready(())
@@ -177,6 +197,21 @@ impl Life {
 
     fn consumers(&self) -> Vec<(Name, ConsumerKey)> {
         self.consumers.borrow().iter().map(|(_, known)| known.clone()).collect()
+    }
+}
+
+/// Gives the loop back to whoever it was in, also when what is polled panics.
+struct Outer<'c>(&'c LoopCore, Whose);
+
+impl<'c> Outer<'c> {
+    fn enter(core: &'c LoopCore, whose: Whose) -> Self {
+        Self(core, core.own().watched.enter(whose))
+    }
+}
+
+impl Drop for Outer<'_> {
+    fn drop(&mut self) {
+        self.0.own().watched.leave(self.1);
     }
 }
 

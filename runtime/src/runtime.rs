@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -18,16 +18,19 @@ use crate::deploy::Deploy;
 use crate::deployment::{Deployment, DeploymentId, DeploymentInfo, Undeployed};
 use crate::deployments::{self, Deployments, Limits};
 use crate::error::{BuildError, DeployError, UndeployError};
+use crate::event::Hook;
 use crate::event_loop::current_of;
 use crate::event_loop::shared::{Inbox, LoopShared};
 use crate::event_loop::thread::{LoopThread, executor};
 use crate::report::Report;
 use crate::shared_data::{SharedData, SharedTables};
 use crate::verticle::Verticle;
+use crate::watchdog::Watchdog;
 
 /// What every thread may know of the runtime.
 pub(crate) struct Shared {
     pub(crate) options: Options,
+    pub(crate) hook: Hook,
     pub(crate) clock: Clock,
     pub(crate) registry: Registry,
     pub(crate) interceptors: Interceptors,
@@ -51,12 +54,20 @@ pub(crate) struct Shared {
 pub(crate) struct Options {
     pub(crate) request_timeout: Duration,
     pub(crate) mailbox: usize,
+    pub(crate) blocked_check_interval: Duration,
 }
 
 impl Shared {
-    pub(crate) fn new(options: Options, clock: Clock, loops: Vec<Arc<LoopShared>>, event_loops: usize) -> Self {
+    pub(crate) fn new(
+        options: Options,
+        hook: Hook,
+        clock: Clock,
+        loops: Vec<Arc<LoopShared>>,
+        event_loops: usize,
+    ) -> Self {
         Self {
             options,
+            hook,
             clock,
             registry: Registry::default(),
             interceptors: Interceptors::default(),
@@ -80,6 +91,11 @@ impl Shared {
     /// The event loops first, then the named ones.
     pub(crate) fn loops(&self) -> &[Arc<LoopShared>] {
         &self.loops
+    }
+
+    /// Every loop there is now.
+    pub(crate) fn all_loops(&self) -> Vec<Arc<LoopShared>> {
+        self.loops.clone()
     }
 
     /// The event loop whose turn it is.
@@ -135,6 +151,8 @@ pub struct Runtime {
 struct Inner {
     shared: Arc<Shared>,
     threads: Mutex<Vec<LoopThread>>,
+    /// None on virtual time: there is one thread, and what blocks it blocks the test.
+    watchdog: Mutex<Option<Watchdog>>,
     /// Held by the shutdown that is going on.
     ending: tokio::sync::Mutex<()>,
 }
@@ -163,12 +181,18 @@ impl Runtime {
                 }
             }
         }
-        Ok(Self::of(shared, threads))
+        let runtime = Self::of(shared, threads);
+        let watchdog = Watchdog::start(&runtime.inner.shared);
+        let watchdog = watchdog.map_err(|source| BuildError::Io { event_loop: "watchdog".to_owned(), source })?;
+        *runtime.inner.watchdog() = Some(watchdog);
+        Ok(runtime)
     }
 
     pub(crate) fn of(shared: Arc<Shared>, threads: Vec<LoopThread>) -> Self {
         let bus = Bus { shared: Arc::clone(&shared) };
-        Self { bus, inner: Arc::new(Inner { shared, threads: Mutex::new(threads), ending: Default::default() }) }
+        let threads = Mutex::new(threads);
+        let inner = Inner { shared, threads, watchdog: Mutex::default(), ending: Default::default() };
+        Self { bus, inner: Arc::new(inner) }
     }
 
     /// The event bus.
@@ -304,7 +328,15 @@ impl Runtime {
                 Err(_) => stuck.push(self.inner.shared.event_loop(thread.id).name.clone()),
             }
         }
+        let watchdog = self.inner.watchdog().take();
+        drop(watchdog);
         stuck
+    }
+}
+
+impl Inner {
+    fn watchdog(&self) -> MutexGuard<'_, Option<Watchdog>> {
+        self.watchdog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

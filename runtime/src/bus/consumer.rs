@@ -14,6 +14,7 @@ use tokio::task::coop::has_budget_remaining;
 
 use crate::error::Failure;
 use crate::event_loop::LoopCore;
+use crate::event_loop::watched::Whose;
 use crate::message::{Headers, Message};
 use crate::panic::{contain, panic_text};
 
@@ -111,6 +112,7 @@ pub(crate) struct Bounds {
 pub(crate) struct LocalConsumer<M, R, F, S> {
     key: Cell<ConsumerKey>,
     address: Arc<str>,
+    whose: Whose,
     bounds: Bounds,
     start: S,
     queue: RefCell<VecDeque<Envelope<M>>>,
@@ -146,10 +148,11 @@ where
     F: Future<Output = Result<R, Failure>> + 'static,
     S: Fn(M, Headers) -> F + 'static,
 {
-    pub(crate) fn new(address: Arc<str>, bounds: Bounds, credit: Arc<Credit>, start: S) -> Self {
+    pub(crate) fn new(address: Arc<str>, whose: Whose, bounds: Bounds, credit: Arc<Credit>, start: S) -> Self {
         Self {
             key: Cell::new(ConsumerKey { place: u32::MAX, generation: 0 }),
             address,
+            whose,
             bounds,
             start,
             queue: RefCell::default(),
@@ -192,9 +195,9 @@ where
         }
         let mut running = self.slots.take(core, self.key.get());
         core.note_published(matches!(reply_to, ReplyTo::Published));
-        let depth = core.enter_handler();
+        let outer = core.enter_handler(self.whose);
         let polled = running.start(|| (self.start)(message, headers));
-        core.leave_handler(depth);
+        core.leave_handler(outer);
         match polled {
             Polled::Ready(result) => {
                 self.slots.give_back(running);
@@ -404,9 +407,9 @@ where
     fn resume(&self, core: &Rc<LoopCore>, slot: u32) {
         // A waker that outlived its handler, or was called while the handler is being polled: nothing to do.
         let Some(mut running) = self.slots.suspended(slot) else { return };
-        let depth = core.enter_handler();
+        let outer = core.enter_handler(self.whose);
         let polled = running.poll();
-        core.leave_handler(depth);
+        core.leave_handler(outer);
         let reply_to = self.slots.reply_to(slot);
         let result = match polled {
             Polled::Pending => return self.slots.put_back(running),

@@ -5,10 +5,12 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
+use std::time::Duration;
 
 use crate::bus::consumer::ConsumerKey;
 use crate::bus::waiters::Waiters;
 
+use super::watched::Watched;
 use super::{LoopCore, with_current};
 
 /// Parcels an event loop's inbox holds: batches, not messages. A sender that finds it full keeps its batch.
@@ -47,6 +49,10 @@ pub(crate) struct LoopShared {
     ended: AtomicBool,
     driver: Mutex<Option<Waker>>,
     woken: Mutex<Vec<(ConsumerKey, u32)>>,
+    /// Signs of life.
+    pub(crate) watched: Watched,
+    /// How long its code may keep the loop before that is said to block it.
+    pub(crate) busy_max: Duration,
     /// Handlers that panicked here.
     pub(crate) panics: AtomicU64,
     /// Messages given up here because their verticle did not finish them in its time.
@@ -76,7 +82,7 @@ impl Inbox {
 }
 
 impl LoopShared {
-    pub(crate) fn new(id: usize, name: String) -> (Self, Inbox) {
+    pub(crate) fn new(id: usize, name: String, busy_max: Duration) -> (Self, Inbox) {
         let (inbox, receiver) = flume::bounded(INBOX_PARCELS);
         let shared = Self {
             id,
@@ -90,6 +96,8 @@ impl LoopShared {
             ended: AtomicBool::new(false),
             driver: Mutex::new(None),
             woken: Mutex::default(),
+            watched: Watched::default(),
+            busy_max,
             panics: AtomicU64::new(0),
             abandoned: AtomicU64::new(0),
         };
@@ -142,6 +150,11 @@ impl LoopShared {
     /// The loop ends with its next turn.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
+        self.notify();
+    }
+
+    /// Has the loop take a turn, whether or not there is anything to do: a sign of life.
+    pub(crate) fn nudge(&self) {
         self.notify();
     }
 
