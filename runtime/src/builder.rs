@@ -25,6 +25,7 @@ pub struct RuntimeBuilder {
     mailbox: usize,
     blocked_check_interval: Duration,
     event_loop_time_max: Duration,
+    worker_time_max: Duration,
     hook: Hook,
 }
 
@@ -39,6 +40,7 @@ impl RuntimeBuilder {
             mailbox: 1_024,
             blocked_check_interval: Duration::from_secs(1),
             event_loop_time_max: Duration::from_secs(2),
+            worker_time_max: Duration::from_secs(60),
             hook: Hook::default(),
         }
     }
@@ -84,6 +86,13 @@ impl RuntimeBuilder {
         self
     }
 
+    /// The same for the threads of worker pools, where blocking is allowed and has its bounds all the same; at least 1 ms.
+    /// Default 60 s.
+    pub fn worker_time_max(mut self, time: Duration) -> Self {
+        self.worker_time_max = time;
+        self
+    }
+
     /// Has the closure told of what an operator wants to hear of: see [`Event`] for what that is.
     ///
     /// It is called where the thing happens, so it must not block: count, or hand over. It must not own the runtime
@@ -114,7 +123,7 @@ impl RuntimeBuilder {
     /// [`BuildError`] when a value is out of its range, two loops share a name, or the system refuses a thread.
     pub fn build(self) -> Result<Runtime, BuildError> {
         self.check()?;
-        let (shared, inboxes) = self.shared(Clock::system());
+        let (shared, inboxes) = self.shared(Clock::system(), false);
         Runtime::start(shared, inboxes)
     }
 
@@ -122,8 +131,8 @@ impl RuntimeBuilder {
     #[cfg(feature = "testing")]
     pub(crate) fn build_here(mut self, clock: Clock) -> (Runtime, Rc<LoopCore>, Driver) {
         self.event_loops = 1;
-        let (shared, mut inboxes) = self.shared(clock);
-        let core = LoopCore::new(Arc::clone(shared.event_loop(0)), &shared);
+        let (shared, mut inboxes) = self.shared(clock, true);
+        let core = LoopCore::new(shared.event_loop(0), &shared);
         let driver = Driver::new(Rc::clone(&core), inboxes.remove(0));
         (Runtime::of(shared, Vec::new()), core, driver)
     }
@@ -140,6 +149,7 @@ impl RuntimeBuilder {
             ("request_timeout", self.request_timeout),
             ("blocked_check_interval", self.blocked_check_interval),
             ("event_loop_time_max", self.event_loop_time_max),
+            ("worker_time_max", self.worker_time_max),
         ];
         for (key, time) in times {
             if time < Duration::from_millis(1) {
@@ -162,7 +172,7 @@ impl RuntimeBuilder {
         Ok(())
     }
 
-    fn shared(&self, clock: Clock) -> (Arc<Shared>, Vec<Inbox>) {
+    fn shared(&self, clock: Clock, single_thread: bool) -> (Arc<Shared>, Vec<Inbox>) {
         let names = (0..self.event_loops).map(numbered).chain(self.named.iter().cloned());
         let made = names.enumerate().map(|(id, name)| LoopShared::new(id, name, self.event_loop_time_max));
         let (loops, inboxes): (Vec<_>, Vec<_>) = made.unzip();
@@ -170,6 +180,8 @@ impl RuntimeBuilder {
             request_timeout: self.request_timeout,
             mailbox: self.mailbox,
             blocked_check_interval: self.blocked_check_interval,
+            worker_time_max: self.worker_time_max,
+            single_thread,
         };
         let loops = loops.into_iter().map(Arc::new).collect();
         (Arc::new(Shared::new(options, self.hook.clone(), clock, loops, self.event_loops)), inboxes)

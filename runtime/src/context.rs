@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::address::Address;
+use crate::blocking;
 use crate::bus::Bus;
 use crate::bus::consumer::{AnyConsumer, Bounds, Consume, LocalConsumer};
 use crate::bus::credit::Credit;
@@ -297,28 +298,69 @@ impl<V: Verticle> Context<V> {
 
     /// Runs work that blocks on a thread where that is allowed, and gives its result back here.
     ///
-    /// Several run in parallel, in no order: up to 64 for each event loop, what comes then waits for one of them to
-    /// finish. Cancel safe in that dropping this does not stop work that has begun, only the waiting; work that still
-    /// waits for its thread does not begin.
+    /// One piece of work after the other, in the order in which they were first polled; other instances have lines of their
+    /// own. For work that may overlap there is [`execute_blocking_unordered`](Context::execute_blocking_unordered). Up to
+    /// 64 threads of each event loop work; what comes then waits for one of them. Cancel safe in that dropping this does
+    /// not stop work that has begun, only the waiting; work that has not begun does not begin.
+    ///
+    /// ```
+    /// # use vertebra::{BoxError, Context, Deploy, Runtime, Verticle};
+    /// struct Reader;
+    /// impl Verticle for Reader {
+    ///     async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+    ///         let hosts = ctx.execute_blocking(|| std::fs::read_to_string("/etc/hosts")).await??;
+    ///         assert!(!hosts.is_empty());
+    ///         Ok(())
+    ///     }
+    /// }
+    /// # let rt = Runtime::builder().event_loops(1).build()?;
+    /// # rt.block_on(rt.deploy(Deploy::new(|| Reader)))?;
+    /// # Ok::<(), BoxError>(())
+    /// ```
     ///
     /// # Errors
-    /// [`BlockingError`] when the work panicked or the runtime is shutting down.
+    /// [`BlockingError`] when the work panicked, the instance has ended or the runtime is shutting down.
     pub async fn execute_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, BlockingError> {
-        let free = Arc::clone(&self.life().core.blocking).acquire_owned().await;
-        let Ok(thread) = free else { return Err(BlockingError::Cancelled) };
-        let work = move || {
-            let result = work();
-            drop(thread);
-            result
-        };
-        match tokio::task::spawn_blocking(work).await {
-            Ok(result) => Ok(result),
-            Err(error) if error.is_panic() => Err(BlockingError::Panicked),
-            Err(_) => Err(BlockingError::Cancelled),
+        let life = self.life();
+        if life.has_ended() {
+            return Err(BlockingError::Cancelled);
         }
+        blocking::in_line(life.line.get_or_init(Arc::default), &life.core.blocking, work).await
+    }
+
+    /// Runs work that blocks as [`execute_blocking`](Context::execute_blocking) does, but side by side with other such work
+    /// of this instance, in no order.
+    ///
+    /// ```
+    /// # use vertebra::{BoxError, Context, Deploy, Runtime, Verticle};
+    /// struct Reader;
+    /// impl Verticle for Reader {
+    ///     async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+    ///         let (hosts, mounts) = (|| std::fs::read("/etc/hosts"), || std::fs::read("/proc/mounts"));
+    ///         let both = tokio::join!(ctx.execute_blocking_unordered(hosts), ctx.execute_blocking_unordered(mounts));
+    ///         assert!(both.0?.is_ok() && both.1?.is_ok());
+    ///         Ok(())
+    ///     }
+    /// }
+    /// # let rt = Runtime::builder().event_loops(1).build()?;
+    /// # rt.block_on(rt.deploy(Deploy::new(|| Reader)))?;
+    /// # Ok::<(), BoxError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`execute_blocking`](Context::execute_blocking).
+    pub async fn execute_blocking_unordered<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, BlockingError> {
+        let life = self.life();
+        if life.has_ended() {
+            return Err(BlockingError::Cancelled);
+        }
+        blocking::side_by_side(&life.core.blocking, work).await
     }
 }
 

@@ -24,8 +24,19 @@ pub struct Deploy<V> {
     pub(crate) factory: Arc<dyn Fn() -> V + Send + Sync>,
     pub(crate) name: String,
     pub(crate) instances: usize,
-    pub(crate) event_loop: Option<String>,
+    pub(crate) place: Place,
     pub(crate) config: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// Where instances go.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// Round the event loops.
+    InTurn,
+    /// On the loop of this name.
+    Loop(String),
+    /// Round the threads of this worker pool.
+    Pool { name: String, threads: usize },
 }
 
 impl<V> Clone for Deploy<V> {
@@ -34,7 +45,7 @@ impl<V> Clone for Deploy<V> {
             factory: Arc::clone(&self.factory),
             name: self.name.clone(),
             instances: self.instances,
-            event_loop: self.event_loop.clone(),
+            place: self.place.clone(),
             config: self.config.clone(),
         }
     }
@@ -46,7 +57,7 @@ impl<V: Verticle> Deploy<V> {
         let name = std::any::type_name::<V>();
         let name = name.split('<').next().unwrap_or(name);
         let name = name.rsplit("::").next().unwrap_or(name).to_owned();
-        Self { factory: Arc::new(factory), name, instances: 1, event_loop: None, config: None }
+        Self { factory: Arc::new(factory), name, instances: 1, place: Place::InTurn, config: None }
     }
 
     /// The name in logs and reports.
@@ -78,7 +89,33 @@ impl<V: Verticle> Deploy<V> {
 
     /// Puts all instances on the loop of this name; see [`RuntimeBuilder::named_loop`](crate::RuntimeBuilder::named_loop).
     pub fn on_loop(mut self, event_loop: impl Into<String>) -> Self {
-        self.event_loop = Some(event_loop.into());
+        self.place = Place::Loop(event_loop.into());
+        self
+    }
+
+    /// Puts the instances on the worker pool of this name, in turn: blocking is allowed there. All of an instance - start,
+    /// handlers, tasks, timers, stop - runs on one of the pool's threads, which are called `<pool>-0` and so on.
+    ///
+    /// The pool is there from the first deployment that names it until the last is undeployed; it has as many threads as
+    /// the first asked for, 1 to 1,024. An instance that blocks keeps those that share its thread waiting. On the test
+    /// kit's virtual time, which is one thread's, the instances run on that.
+    ///
+    /// ```
+    /// # use vertebra::{BoxError, Context, Deploy, Runtime, Verticle};
+    /// struct Archiver;
+    /// impl Verticle for Archiver {
+    ///     async fn start(&self, _: &Context<Self>) -> Result<(), BoxError> {
+    ///         let thread = std::thread::current();
+    ///         assert!(["archive-0", "archive-1"].contains(&thread.name().unwrap_or_default()));
+    ///         Ok(())
+    ///     }
+    /// }
+    /// # let rt = Runtime::builder().event_loops(1).build()?;
+    /// rt.block_on(rt.deploy(Deploy::new(|| Archiver).worker("archive", 2).instances(4)))?;
+    /// # Ok::<(), BoxError>(())
+    /// ```
+    pub fn worker(mut self, pool: impl Into<String>, threads: usize) -> Self {
+        self.place = Place::Pool { name: pool.into(), threads };
         self
     }
 }
@@ -88,7 +125,7 @@ impl<V> fmt::Debug for Deploy<V> {
         f.debug_struct("Deploy")
             .field("name", &self.name)
             .field("instances", &self.instances)
-            .field("event_loop", &self.event_loop)
+            .field("place", &self.place)
             .finish_non_exhaustive()
     }
 }

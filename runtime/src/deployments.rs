@@ -12,15 +12,17 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::bus::Bus;
-use crate::deploy::Deploy;
+use crate::deploy::{Deploy, Place};
 use crate::deployment::{
     Birth, Deployment, DeploymentId, DeploymentInfo, GRACE_DEFAULT, Plan, Stopped, Undeployed, begin_instance,
     stop_instance,
 };
 use crate::error::{DeployError, UndeployError};
 use crate::event_loop::LoopCore;
+use crate::event_loop::shared::LoopShared;
 use crate::runtime::Shared;
 use crate::verticle::Verticle;
+use crate::worker_pools::THREADS_MAX;
 
 /// Most instances of a deployment.
 const INSTANCES_MAX: usize = 1_048_576;
@@ -41,7 +43,9 @@ struct Deployed {
     name: Arc<str>,
     parent: Option<Parent>,
     /// On which loop each instance lives.
-    loops: Arc<[usize]>,
+    loops: Loops,
+    /// The worker pool whose loops these are; taken when it is left.
+    pool: Option<String>,
     state: State,
     children: BTreeSet<DeploymentId>,
     /// Told, by being dropped, when it is gone.
@@ -128,8 +132,12 @@ impl Deployments {
         self.lock().get_mut(&id).map(Deployed::tell_when_gone)
     }
 
-    fn places(&self, id: DeploymentId) -> Option<(Arc<str>, Arc<[usize]>)> {
+    fn places(&self, id: DeploymentId) -> Option<(Arc<str>, Loops)> {
         self.lock().get(&id).map(|known| (Arc::clone(&known.name), Arc::clone(&known.loops)))
+    }
+
+    fn take_pool(&self, id: DeploymentId) -> Option<String> {
+        self.lock().get_mut(&id).and_then(|known| known.pool.take())
     }
 
     fn remove(&self, id: DeploymentId) {
@@ -192,18 +200,22 @@ pub(crate) async fn deploy<V: Verticle>(
     parent: Option<Parent>,
     deploy: Deploy<V>,
 ) -> Result<Deployment, DeployError> {
-    let loops = place(shared, &deploy)?;
+    let (loops, pool) = place(shared, &deploy)?;
     let id = DeploymentId(shared.last_deployment.fetch_add(1, Ordering::Relaxed) + 1);
     let name: Arc<str> = deploy.name.as_str().into();
     let deployed = Deployed {
         name: Arc::clone(&name),
         parent,
         loops: Arc::clone(&loops),
+        pool: pool.clone(),
         state: State::Starting,
         children: BTreeSet::new(),
         waiting_for_end: Vec::new(),
     };
-    shared.deployments.add(shared, id, deployed)?;
+    if let Err(refused) = shared.deployments.add(shared, id, deployed) {
+        leave_pool(shared, pool, shared.clock.now().saturating_add(STUCK_MARGIN)).await;
+        return Err(refused);
+    }
     let undone = Undone { shared, id, armed: true };
     let bus = Bus { shared: Arc::clone(shared) };
     let plan = Arc::new(Plan { bus, id, name: Arc::clone(&name), count: deploy.instances, config: deploy.config });
@@ -212,12 +224,12 @@ pub(crate) async fn deploy<V: Verticle>(
         let birth = Birth { plan: Arc::clone(&plan), index };
         let factory = Arc::clone(&deploy.factory);
         let (done, outcome) = oneshot::channel();
-        shared.event_loop(*event_loop).do_job(move |core| begin_instance(core, &*factory, &birth, done));
+        event_loop.do_job(move |core| begin_instance(core, &*factory, &birth, done));
         starting.push(outcome);
     }
     let mut failed = None;
-    for outcome in starting {
-        let started = outcome.await.unwrap_or_else(|_| Err(DeployError::ShuttingDown { name: name.to_string() }));
+    for (outcome, event_loop) in starting.into_iter().zip(loops.iter()) {
+        let started = outcome.await.unwrap_or_else(|_| Err(dropped(shared, &name, event_loop)));
         failed = failed.or(started.err());
     }
     if failed.is_none() && !shared.deployments.started(id) {
@@ -242,8 +254,14 @@ pub(crate) async fn deploy<V: Verticle>(
     }
 }
 
-/// On which loop each instance goes.
-fn place<V: Verticle>(shared: &Shared, deploy: &Deploy<V>) -> Result<Arc<[usize]>, DeployError> {
+/// Why a loop has dropped the start of an instance.
+fn dropped(shared: &Shared, name: &str, event_loop: &LoopShared) -> DeployError {
+    let (name, event_loop) = (name.to_owned(), event_loop.name.clone());
+    if shared.is_closed() { DeployError::ShuttingDown { name } } else { DeployError::LoopEnded { name, event_loop } }
+}
+
+/// On which loop each instance goes, and the worker pool that has been joined for that.
+fn place<V: Verticle>(shared: &Arc<Shared>, deploy: &Deploy<V>) -> Result<Placed, DeployError> {
     let name = || deploy.name.clone();
     if deploy.instances == 0 {
         return Err(DeployError::NoInstances { name: name() });
@@ -254,14 +272,50 @@ fn place<V: Verticle>(shared: &Shared, deploy: &Deploy<V>) -> Result<Arc<[usize]
     if shared.is_closed() {
         return Err(DeployError::ShuttingDown { name: name() });
     }
-    match &deploy.event_loop {
-        None => Ok((0..deploy.instances).map(|_| shared.next_loop().id).collect()),
-        Some(wanted) => {
+    let in_turn = || ((0..deploy.instances).map(|_| Arc::clone(shared.next_loop())).collect(), None);
+    match &deploy.place {
+        Place::InTurn => Ok(in_turn()),
+        Place::Pool { name: pool, threads } => {
+            check_pool(&deploy.name, pool, *threads)?;
+            if shared.options.single_thread {
+                return Ok(in_turn());
+            }
+            let loops = shared.workers.join(shared, pool, *threads, deploy.instances);
+            let loops = loops.map_err(|source| DeployError::Io { name: name(), pool: pool.clone(), source })?;
+            Ok((loops.into(), Some(pool.clone())))
+        }
+        Place::Loop(wanted) => {
             let found = shared.loops().iter().find(|known| known.name == *wanted);
             let found = found.ok_or_else(|| DeployError::NoSuchLoop { name: name(), event_loop: wanted.clone() })?;
-            Ok(std::iter::repeat_n(found.id, deploy.instances).collect())
+            Ok((std::iter::repeat_n(Arc::clone(found), deploy.instances).collect(), None))
         }
     }
+}
+
+type Loops = Arc<[Arc<LoopShared>]>;
+
+type Placed = (Loops, Option<String>);
+
+fn check_pool(name: &str, pool: &str, threads: usize) -> Result<(), DeployError> {
+    let refused = |key, value, allowed| Err(DeployError::OutOfRange { name: name.to_owned(), key, value, allowed });
+    // A thread carries the name, and the system ends it at a NUL.
+    if pool.is_empty() || pool.contains('\0') {
+        return refused("worker pool", format!("{pool:?}"), "a name that is not empty and has no NUL in it");
+    }
+    if !(1..=THREADS_MAX).contains(&threads) {
+        return refused("worker threads", threads.to_string(), "1 to 1024");
+    }
+    Ok(())
+}
+
+/// Leaves a worker pool, and waits for its threads when that was its last deployment. Gives the names of those that do not
+/// end.
+async fn leave_pool(shared: &Arc<Shared>, pool: Option<String>, patience: Duration) -> Vec<String> {
+    let mut stuck = Vec::new();
+    for thread in pool.map(|pool| shared.workers.leave(&pool)).unwrap_or_default() {
+        stuck.extend(thread.join(&shared.clock, patience).await.err());
+    }
+    stuck
 }
 
 /// Undeploys a deployment and, before it, its children.
@@ -281,6 +335,9 @@ async fn carry_out(shared: &Arc<Shared>, id: DeploymentId, limits: Limits) -> Un
     let mut undeployed = stop_instances(shared, id, limits).await;
     undeployed.abandoned += children.iter().map(|child| child.abandoned).sum::<usize>();
     undeployed.children = children;
+    let pool = shared.deployments.take_pool(id);
+    let stuck = leave_pool(shared, pool, limits.patience).await;
+    undeployed.failures.extend(stuck.iter().map(|thread| format!("worker {thread} does not end")));
     shared.deployments.remove(id);
     unfinished.disarm();
     undeployed
@@ -316,7 +373,7 @@ async fn stop_instances(shared: &Arc<Shared>, id: DeploymentId, limits: Limits) 
     for (index, event_loop) in loops.iter().enumerate() {
         let (done, outcome) = oneshot::channel::<Stopped>();
         let stop = move |core: &Rc<LoopCore>| stop_instance(core, (id, index), grace, done);
-        shared.event_loop(*event_loop).do_job(stop);
+        event_loop.do_job(stop);
         stopping.push(outcome);
     }
     for (index, outcome) in stopping.into_iter().enumerate() {

@@ -247,6 +247,36 @@ pub enum DeployError {
         /// The deployment's name.
         name: String,
     },
+    /// A worker pool with a name or a number of threads that it cannot have.
+    #[error("deployment {name}: {key} is {value}, it must be {allowed}")]
+    OutOfRange {
+        /// The deployment's name.
+        name: String,
+        /// What was set.
+        key: &'static str,
+        /// What was given.
+        value: String,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// The operating system refused a thread for the worker pool.
+    #[error("deployment {name}: the threads of worker pool {pool} could not be started")]
+    Io {
+        /// The deployment's name.
+        name: String,
+        /// The pool's.
+        pool: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The event loop it was to be on has ended: it is lost, or could not be started.
+    #[error("deployment {name}: event loop {event_loop} has ended")]
+    LoopEnded {
+        /// The deployment's name.
+        name: String,
+        /// The loop's.
+        event_loop: String,
+    },
     /// It was to be a child of a deployment that is being undeployed.
     #[error("deployment {name} cannot be a child: its parent is being undeployed")]
     ParentStopping {
@@ -302,9 +332,12 @@ pub enum BuildError {
 #[non_exhaustive]
 pub enum BlockingError {
     /// The closure panicked.
-    #[error("the blocking work panicked")]
-    Panicked,
-    /// The runtime is shutting down.
-    #[error("the blocking work was cancelled by the shutdown of the runtime")]
+    #[error("the blocking work panicked: {panic}")]
+    Panicked {
+        /// What it said.
+        panic: String,
+    },
+    /// The instance has ended, or the runtime is shutting down.
+    #[error("the blocking work was cancelled: its instance has ended, or the runtime is shutting down")]
     Cancelled,
 }

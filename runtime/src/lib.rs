@@ -13,6 +13,7 @@
 //! How each thing behaves - order, delivery, time-outs, overload, panics, stopping - is in [`semantics`].
 
 mod address;
+mod blocking;
 mod builder;
 mod bus;
 mod clock;
@@ -35,6 +36,7 @@ mod shared_data;
 mod timers;
 mod verticle;
 mod watchdog;
+mod worker_pools;
 
 #[doc = include_str!("semantics.md")]
 pub mod semantics {}

@@ -1,6 +1,6 @@
 //! What belongs to an instance and ends with it: its registrations, its tasks, and whoever waits for its end.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -12,6 +12,7 @@ use std::time::Duration;
 use slab::Slab;
 
 use crate::address::Name;
+use crate::blocking::Line;
 use crate::bus::consumer::ConsumerKey;
 use crate::bus::drained::Drained;
 use crate::consumer::Consumer;
@@ -33,6 +34,7 @@ pub(crate) struct Life {
     tasks: RefCell<Slab<tokio::task::AbortHandle>>,
     waiting_for_tasks: RefCell<Option<Waker>>,
     consumers: Rc<RefCell<Consumers>>,
+    pub(crate) line: OnceCell<Arc<Line>>,
     pub(crate) timers: Timers,
     pub(crate) handle: KeptHandle,
 }
@@ -60,6 +62,7 @@ impl Life {
             tasks: RefCell::default(),
             waiting_for_tasks: RefCell::default(),
             consumers: Rc::default(),
+            line: OnceCell::new(),
             timers: Timers::default(),
             handle: KeptHandle::default(),
         }

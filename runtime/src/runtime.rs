@@ -26,6 +26,7 @@ use crate::report::Report;
 use crate::shared_data::{SharedData, SharedTables};
 use crate::verticle::Verticle;
 use crate::watchdog::Watchdog;
+use crate::worker_pools::WorkerPools;
 
 /// What every thread may know of the runtime.
 pub(crate) struct Shared {
@@ -34,8 +35,9 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) registry: Registry,
     pub(crate) interceptors: Interceptors,
-    /// The event loops first, then the named ones.
+    /// The event loops first, then the named ones. Those of worker pools are not among them.
     loops: Vec<Arc<LoopShared>>,
+    pub(crate) workers: WorkerPools,
     event_loops: usize,
     turn: AtomicUsize,
     closed: AtomicBool,
@@ -55,6 +57,9 @@ pub(crate) struct Options {
     pub(crate) request_timeout: Duration,
     pub(crate) mailbox: usize,
     pub(crate) blocked_check_interval: Duration,
+    pub(crate) worker_time_max: Duration,
+    /// Everything runs on the one loop there is, worker verticles too: the test kit's virtual time is one thread's.
+    pub(crate) single_thread: bool,
 }
 
 impl Shared {
@@ -71,6 +76,7 @@ impl Shared {
             clock,
             registry: Registry::default(),
             interceptors: Interceptors::default(),
+            workers: WorkerPools::new(loops.len()),
             loops,
             event_loops,
             turn: AtomicUsize::new(0),
@@ -84,8 +90,9 @@ impl Shared {
         }
     }
 
-    pub(crate) fn event_loop(&self, id: usize) -> &Arc<LoopShared> {
-        &self.loops[id]
+    /// The loop of this number. Those of worker pools come and go, and are looked up under a lock.
+    pub(crate) fn event_loop(&self, id: usize) -> Arc<LoopShared> {
+        self.loops.get(id).map_or_else(|| self.workers.event_loop(id), Arc::clone)
     }
 
     /// The event loops first, then the named ones.
@@ -93,9 +100,9 @@ impl Shared {
         &self.loops
     }
 
-    /// Every loop there is now.
+    /// Every loop there is now, those of worker pools too.
     pub(crate) fn all_loops(&self) -> Vec<Arc<LoopShared>> {
-        self.loops.clone()
+        self.loops.iter().cloned().chain(self.workers.loops()).collect()
     }
 
     /// The event loop whose turn it is.
@@ -316,17 +323,8 @@ impl Runtime {
         stop_loops(&self.inner.shared);
         let threads = std::mem::take(&mut *self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let mut stuck = Vec::new();
-        for thread in threads {
-            if std::thread::current().id() == thread.handle.thread().id() {
-                // Called from this very loop: it ends when the caller's turn does.
-                continue;
-            }
-            let left = patience.saturating_sub(self.clock().now());
-            match self.clock().timeout(left, thread.ended).await {
-                // The loop is over; its thread has only to return.
-                Ok(_) => drop(thread.handle.join()),
-                Err(_) => stuck.push(self.inner.shared.event_loop(thread.id).name.clone()),
-            }
+        for thread in threads.into_iter().chain(self.inner.shared.workers.end_all()) {
+            stuck.extend(thread.join(self.clock(), patience).await.err());
         }
         let watchdog = self.inner.watchdog().take();
         drop(watchdog);
@@ -348,7 +346,7 @@ impl Drop for Inner {
 
 fn stop_loops(shared: &Arc<Shared>) {
     shared.close();
-    for event_loop in &shared.loops {
+    for event_loop in shared.all_loops() {
         event_loop.stop();
     }
 }

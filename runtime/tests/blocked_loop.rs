@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use vertebra::{Address, BoxError, Context, Deploy, Deployment, Event, Failure, Handler, Runtime, Verticle};
+use vertebra::{
+    Address, BoxError, Context, Deploy, Deployment, Event, Failure, Handler, Runtime, RuntimeBuilder, Verticle,
+};
 
 const BLOCK: Address<()> = Address::new("blocker.block");
 const CHECK: Duration = Duration::from_millis(5);
@@ -59,9 +61,16 @@ struct Watched {
 
 impl Watched {
     fn new() -> Self {
+        Self::with(Runtime::builder().event_loop_time_max(MAX))
+    }
+
+    fn with(builder: RuntimeBuilder) -> Self {
         let (tell, events) = sync_channel(1_024);
-        let builder = Runtime::builder().event_loops(2).blocked_check_interval(CHECK).event_loop_time_max(MAX);
-        let rt = builder.on_event(move |event| drop(tell.try_send(event.clone()))).build().unwrap();
+        let tell = move |event: &Event| match event {
+            Event::Blocked { .. } => drop(tell.try_send(event.clone())),
+            _ => {}
+        };
+        let rt = builder.event_loops(2).blocked_check_interval(CHECK).on_event(tell).build().unwrap();
         let (release, until) = sync_channel(1);
         let first = std::thread::spawn(move || {
             let first = events.recv_timeout(Duration::from_secs(20));
@@ -77,10 +86,14 @@ impl Watched {
     }
 
     fn finish(self, deployed: &Deployment) {
+        self.finish_on("loop-", deployed);
+    }
+
+    fn finish_on(self, name: &str, deployed: &Deployment) {
         self.rt.block_on(self.rt.shutdown(Duration::from_secs(20)));
         let event = self.first.join().unwrap();
         let Event::Blocked { event_loop, by: Some(by), blocked_for } = event else { panic!("{event:?}") };
-        assert!(event_loop.starts_with("loop-"), "{event_loop}");
+        assert!(event_loop.starts_with(name), "{event_loop}");
         assert_eq!((by.verticle.as_str(), by.instance, by.deployment), ("blocker", 0, deployed.id()));
         assert!(blocked_for >= MAX, "{blocked_for:?}");
     }
@@ -105,4 +118,17 @@ fn a_start_that_blocks_is_told_as_its_verticle() {
     let watched = Watched::new();
     let deployed = watched.rt.block_on(watched.rt.deploy(watched.blocker(false, true))).unwrap();
     watched.finish(&deployed);
+}
+
+/// Workers may block for longer than event loops may, and not for ever either.
+#[test]
+fn a_worker_that_blocks_beyond_the_time_of_workers_is_told() {
+    let builder = Runtime::builder().event_loop_time_max(Duration::from_millis(1)).worker_time_max(MAX);
+    let watched = Watched::with(builder);
+    let deployed = watched.rt.block_on(async {
+        let deployed = watched.rt.deploy(watched.blocker(false, false).worker("digs", 1)).await.unwrap();
+        watched.rt.bus().send(BLOCK, ()).await.unwrap();
+        deployed
+    });
+    watched.finish_on("digs-0", &deployed);
 }

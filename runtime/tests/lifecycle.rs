@@ -504,11 +504,11 @@ struct Blocking {
 impl Verticle for Blocking {
     async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
         let panicked = ctx.execute_blocking(|| panic!("blocking")).await;
-        assert_eq!(panicked, Err::<(), _>(vertebra::BlockingError::Panicked));
+        assert_eq!(panicked, Err::<(), _>(vertebra::BlockingError::Panicked { panic: "blocking".to_owned() }));
         for _ in 0..200 {
             let (own, running, most) = (ctx.clone(), self.running.clone(), self.most.clone());
             ctx.spawn(async move {
-                let work = own.execute_blocking(move || {
+                let work = own.execute_blocking_unordered(move || {
                     most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     std::thread::yield_now();
                     running.fetch_sub(1, Ordering::SeqCst);

@@ -125,6 +125,7 @@ pub(crate) struct LocalConsumer<M, R, F, S> {
     replies: OnceCell<Rc<Replies<R>>>,
     /// By loop: the way of the replies to its requests.
     reply_outboxes: RefCell<Vec<Option<ReplyOutbox<R>>>>,
+    outboxes_to_workers: RefCell<Vec<(usize, ReplyOutbox<R>)>>,
     open: Cell<bool>,
     /// Handlers that may still begin; `usize::MAX` when nobody has said how many.
     demand: Cell<usize>,
@@ -162,6 +163,7 @@ where
             owed: Cell::new(0),
             replies: OnceCell::new(),
             reply_outboxes: RefCell::default(),
+            outboxes_to_workers: RefCell::default(),
             open: Cell::new(true),
             demand: Cell::new(FLOWING),
             discarded: Cell::new(false),
@@ -281,16 +283,33 @@ where
         match reply_to {
             ReplyTo::Nobody | ReplyTo::Published => {}
             ReplyTo::Local(key) => self.replies(core).end(key, outcome),
-            ReplyTo::Remote(target, to) => self.reply_outbox(target as usize).push(core, RemoteReply { to, outcome }),
+            ReplyTo::Remote(target, to) => {
+                self.reply_outbox(core, target as usize).push(core, RemoteReply { to, outcome })
+            }
         }
     }
 
-    fn reply_outbox(&self, target: usize) -> ReplyOutbox<R> {
+    fn reply_outbox(&self, core: &LoopCore, target: usize) -> ReplyOutbox<R> {
+        if target >= core.shared().loops().len() {
+            return self.reply_outbox_to_worker(core, target);
+        }
         let mut outboxes = self.reply_outboxes.borrow_mut();
         if outboxes.len() <= target {
             outboxes.resize_with(target + 1, || None);
         }
-        outboxes[target].get_or_insert_with(|| Outbox::new(target)).clone()
+        outboxes[target].get_or_insert_with(|| Outbox::new(core, target)).clone()
+    }
+
+    /// The numbers of workers only grow: those that have ended are forgotten.
+    fn reply_outbox_to_worker(&self, core: &LoopCore, target: usize) -> ReplyOutbox<R> {
+        let mut outboxes = self.outboxes_to_workers.borrow_mut();
+        if let Some((_, known)) = outboxes.iter().find(|(known, _)| *known == target) {
+            return Rc::clone(known);
+        }
+        outboxes.retain(|(_, outbox)| !outbox.has_ended());
+        let outbox = Outbox::new(core, target);
+        outboxes.push((target, Rc::clone(&outbox)));
+        outbox
     }
 
     /// Room has come, or the last handler has finished: whoever waits for that hears of it.

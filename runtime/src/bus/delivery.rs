@@ -93,7 +93,7 @@ fn hand_in<M: Message, R: Message>(core: &Rc<LoopCore>, to: ConsumerKey, envelop
             ReplyTo::Nobody | ReplyTo::Published => {}
             ReplyTo::Local(key) => core.replies::<R>().end(key, Outcome::Closed),
             ReplyTo::Remote(target, to) => {
-                Outbox::new(target as usize).push(core, RemoteReply::<R> { to, outcome: Outcome::Closed });
+                Outbox::new(core, target as usize).push(core, RemoteReply::<R> { to, outcome: Outcome::Closed });
             }
         }
         contain(|| drop(envelope));

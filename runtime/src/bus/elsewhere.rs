@@ -73,9 +73,9 @@ pub(super) fn post<M: Message, R: Message>(
 /// Posts what has its place of the credit already; if it cannot be posted the place is given back.
 pub(super) fn post_batch<T: Batch>(shared: &Shared, to: &Registration, item: T) -> Result<(), (Refused, T)> {
     let event_loop = shared.event_loop(to.event_loop);
-    let (why, mut items) = match outbox::post(event_loop, vec![item]) {
+    let (why, mut items) = match outbox::post(&event_loop, vec![item]) {
         Ok(()) => return Ok(()),
-        Err(Unposted::Full(items)) => (Refused::NoPost(Arc::clone(event_loop)), items),
+        Err(Unposted::Full(items)) => (Refused::NoPost(Arc::clone(&event_loop)), items),
         Err(Unposted::Ended(items)) => (Refused::Closed, items),
     };
     to.credit.give_back(1);

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::event_loop::LoopCore;
 use crate::event_loop::shared::{LoopShared, Parcel, Refused};
@@ -16,14 +17,21 @@ pub(crate) trait Batch: Send + Sized + 'static {
 
 /// One loop's batch for one target. Sent once per turn: a wake-up per message would cost more than all the rest.
 pub(crate) struct Outbox<T> {
-    target: usize,
+    target: Arc<LoopShared>,
     items: RefCell<Vec<T>>,
     dirty: Cell<bool>,
 }
 
 impl<T: Batch> Outbox<T> {
-    pub(crate) fn new(target: usize) -> Rc<Self> {
+    /// For the loop of this number. Found once: a loop of a worker pool cannot be found without a lock.
+    pub(crate) fn new(core: &LoopCore, target: usize) -> Rc<Self> {
+        let target = core.shared().event_loop(target);
         Rc::new(Self { target, items: RefCell::default(), dirty: Cell::new(false) })
+    }
+
+    /// Nothing gets there any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.target.has_ended()
     }
 
     pub(crate) fn push(self: &Rc<Self>, core: &LoopCore, item: T) {
@@ -43,7 +51,7 @@ pub(crate) trait Flush {
 impl<T: Batch> Flush for Outbox<T> {
     fn flush(&self, core: &LoopCore) -> bool {
         let items = self.items.take();
-        let refused = if items.is_empty() { None } else { post(core.shared().event_loop(self.target), items).err() };
+        let refused = if items.is_empty() { None } else { post(&self.target, items).err() };
         match refused {
             // The bound on what piles up here is the credit that every message has taken already; a reply has its
             // request waiting for it.

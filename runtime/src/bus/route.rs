@@ -118,13 +118,13 @@ impl<M: Message, R: Message> LocalRoute<M, R> {
         let local = here.into_iter().filter_map(|known| core.consumer::<M, R>(known.consumer).map(Target::Local));
         let mut targets: Vec<_> = local.collect();
         self.here.set(targets.len());
-        targets.extend(elsewhere.into_iter().map(|known| self.remote(known)));
+        targets.extend(elsewhere.into_iter().map(|known| self.remote(core, known)));
         self.targets.replace(targets.into());
         self.seen.set(version);
     }
 
     /// The outbox of a consumer that was known before is kept: what waits in it must not be overtaken.
-    fn remote(&self, known: Registration) -> Target<M, R> {
+    fn remote(&self, core: &LoopCore, known: Registration) -> Target<M, R> {
         for target in self.targets.borrow().iter() {
             if let Target::Remote(remote) = target
                 && Arc::ptr_eq(&remote.credit, &known.credit)
@@ -132,7 +132,7 @@ impl<M: Message, R: Message> LocalRoute<M, R> {
                 return Target::Remote(Rc::clone(remote));
             }
         }
-        let outbox = Outbox::new(known.event_loop);
+        let outbox = Outbox::new(core, known.event_loop);
         Target::Remote(Rc::new(Remote { consumer: known.consumer, credit: known.credit, outbox }))
     }
 }

@@ -206,7 +206,7 @@ impl LoopShared {
     }
 
     /// Nothing is taken any more; gives the jobs that come too late.
-    pub(super) fn end(&self) -> Vec<Job> {
+    pub(crate) fn end(&self) -> Vec<Job> {
         self.ended.store(true, Ordering::SeqCst);
         let mut jobs = lock(&self.jobs);
         jobs.ended = true;

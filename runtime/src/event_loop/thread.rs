@@ -2,11 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::oneshot;
 
+use crate::clock::Clock;
 use crate::runtime::Shared;
 
 use super::driver::Driver;
@@ -15,9 +18,9 @@ use super::{BLOCKING_THREADS, LoopCore, OnLoop, before_sleep, note_sleep};
 
 /// A loop's thread. `ended` resolves - by being dropped - when the loop has ended.
 pub(crate) struct LoopThread {
-    pub(crate) id: usize,
-    pub(crate) ended: oneshot::Receiver<()>,
-    pub(crate) handle: JoinHandle<()>,
+    name: String,
+    ended: oneshot::Receiver<()>,
+    handle: JoinHandle<()>,
 }
 
 /// What runs the tasks of a thread: of a loop's, and of one that waits in [`Runtime::block_on`](crate::Runtime::block_on).
@@ -31,27 +34,63 @@ pub(crate) fn executor() -> io::Result<LocalRuntime> {
 }
 
 impl LoopThread {
-    /// Starts a loop on a thread of its own.
+    /// Starts a loop on a thread of its own, and waits until it is there.
     pub(crate) fn start(shared: &Arc<Shared>, event_loop: &Arc<LoopShared>, inbox: Inbox) -> io::Result<Self> {
+        let (started, starting) = Self::spawn(shared, event_loop, inbox, format!("vertebra-{}", event_loop.name))?;
+        match starting.recv() {
+            Ok(Ok(())) => Ok(started),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(io::Error::other("its thread ended before it had begun")),
+        }
+    }
+
+    /// Starts a loop on a thread of this name. It tells when it is there, or why it will not be: then it has ended.
+    pub(crate) fn spawn(
+        shared: &Arc<Shared>,
+        event_loop: &Arc<LoopShared>,
+        inbox: Inbox,
+        thread: String,
+    ) -> io::Result<(Self, Receiver<io::Result<()>>)> {
         let (ending, ended) = oneshot::channel();
         let (own, shared) = (Arc::clone(event_loop), Arc::clone(shared));
         let (started, starting) = std::sync::mpsc::sync_channel(1);
-        let id = own.id;
-        let handle = std::thread::Builder::new().name(format!("vertebra-{}", own.name)).spawn(move || {
+        let name = own.name.clone();
+        let handle = std::thread::Builder::new().name(thread).spawn(move || {
             let _ending = ending;
             match executor() {
                 Ok(executor) => {
                     drop(started.send(Ok(())));
                     run_loop(&executor, &own, &shared, inbox);
                 }
-                Err(error) => drop(started.send(Err(error))),
+                Err(error) => {
+                    tracing::error!(event_loop = %own.name, %error, "an event loop could not be started");
+                    let waiting = own.end();
+                    drop(started.send(Err(error)));
+                    drop(waiting);
+                }
             }
         })?;
-        match starting.recv() {
-            Ok(Ok(())) => Ok(Self { id, ended, handle }),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(io::Error::other("its thread ended before it had begun")),
+        Ok((Self { name, ended, handle }, starting))
+    }
+
+    /// Whether this is the calling thread.
+    pub(crate) fn is_current(&self) -> bool {
+        std::thread::current().id() == self.handle.thread().id()
+    }
+
+    /// Waits until the loop has ended, at most until the clock has come to `patience`; its name when it has not by then.
+    pub(crate) async fn join(self, clock: &Clock, patience: Duration) -> Result<(), String> {
+        if self.is_current() {
+            // Called from this very loop: it ends when the caller's turn does.
+            return Ok(());
         }
+        let left = patience.saturating_sub(clock.now());
+        match clock.timeout(left, self.ended).await {
+            // The loop is over; its thread has only to return.
+            Ok(_) => drop(self.handle.join()),
+            Err(_) => return Err(self.name),
+        }
+        Ok(())
     }
 }
 

@@ -57,7 +57,7 @@ async fn drop_oldest_kept<C: StreamClient>(ctx: &Context<Shipper<C>>) -> io::Res
 
 async fn dispose<C: StreamClient>(ctx: &Context<Shipper<C>>, segment: SegmentName, fate: Fate) -> io::Result<u64> {
     let log = Arc::clone(&ctx.verticle().log);
-    let disposed = ctx.execute_blocking(move || match fate {
+    let disposed = ctx.execute_blocking_unordered(move || match fate {
         Fate::Remove => log.directory().remove(segment),
         Fate::SetAside => log.directory().set_aside(segment),
     });

@@ -58,7 +58,7 @@ async fn read<C: StreamClient>(
         bytes_max: shipper.log.config().recovery_bytes_per_read,
         records_max: (shipper.config().queue_events_max / 2).max(1),
     };
-    match ctx.execute_blocking(move || reader::read_at(&path, offset, limits)).await {
+    match ctx.execute_blocking_unordered(move || reader::read_at(&path, offset, limits)).await {
         Ok(read) => read,
         Err(error) => Err(ReadError::Io(std::io::Error::other(error))),
     }
