@@ -47,6 +47,19 @@ pub mod guides {
     pub mod from_vertx {}
     #[doc = include_str!("../guides/from_actors.md")]
     pub mod from_actors {}
+    /// Whole programs, from `runtime/examples/`.
+    pub mod examples {
+        #[doc = concat!("```\n", include_str!("../examples/ping_pong.rs"), "\n```")]
+        pub mod ping_pong {}
+        #[doc = concat!("```\n", include_str!("../examples/scatter_gather.rs"), "\n```")]
+        pub mod scatter_gather {}
+        #[doc = concat!("```\n", include_str!("../examples/worker_pool.rs"), "\n```")]
+        pub mod worker_pool {}
+        #[doc = concat!("```\n", include_str!("../examples/backpressure.rs"), "\n```")]
+        pub mod backpressure {}
+        #[doc = concat!("```\n", include_str!("../examples/chat.rs"), "\n```")]
+        pub mod chat {}
+    }
 }
 
 #[cfg(feature = "testing")]
