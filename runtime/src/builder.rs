@@ -129,12 +129,14 @@ impl RuntimeBuilder {
 
     /// A runtime whose one loop is the calling thread, for the test kit.
     #[cfg(feature = "testing")]
-    pub(crate) fn build_here(mut self, clock: Clock) -> (Runtime, Rc<LoopCore>, Driver) {
+    pub(crate) fn build_here(mut self, clock: Clock) -> Result<(Runtime, Rc<LoopCore>, Driver), BuildError> {
         self.event_loops = 1;
+        self.named.clear();
+        self.check()?;
         let (shared, mut inboxes) = self.shared(clock, true);
         let core = LoopCore::new(shared.event_loop(0), &shared);
         let driver = Driver::new(Rc::clone(&core), inboxes.remove(0));
-        (Runtime::of(shared, Vec::new()), core, driver)
+        Ok((Runtime::of(shared, Vec::new()), core, driver))
     }
 
     fn check(&self) -> Result<(), BuildError> {

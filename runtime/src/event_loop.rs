@@ -3,13 +3,19 @@
 //! One driver task per loop does all the runtime's work there - incoming parcels, woken handlers, queued messages,
 //! outgoing batches, overdue requests - and is woken at most once per turn.
 
+#[cfg(feature = "testing")]
+mod dice;
 pub(crate) mod driver;
+#[cfg(feature = "testing")]
+pub(crate) mod leaks;
 pub(crate) mod shared;
 pub(crate) mod thread;
 mod ticks;
 pub(crate) mod watched;
 
 use std::any::{Any, TypeId};
+#[cfg(feature = "testing")]
+use std::cell::OnceCell;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -113,6 +119,11 @@ pub(crate) struct LoopCore {
     ticks: Ticks,
     /// The earliest deadline of a waiting request, `u64::MAX` when there is none.
     deadline: Cell<u64>,
+    /// Set when what runs next is drawn.
+    #[cfg(feature = "testing")]
+    dice: OnceCell<dice::Dice>,
+    #[cfg(feature = "testing")]
+    living: leaks::Living,
     /// When so many routes are known, those that lead nowhere any more are looked for.
     routes_checked_at: Cell<usize>,
 }
@@ -140,6 +151,10 @@ impl LoopCore {
             published: Cell::new(false),
             ticks: Ticks::default(),
             deadline: Cell::new(u64::MAX),
+            #[cfg(feature = "testing")]
+            dice: OnceCell::new(),
+            #[cfg(feature = "testing")]
+            living: leaks::Living::default(),
             routes_checked_at: Cell::new(ROUTES_CHECK_MIN),
         })
     }
@@ -376,7 +391,7 @@ impl LoopCore {
     }
 
     fn next_woken(&self) -> Option<(ConsumerKey, u32)> {
-        self.woken.borrow_mut().pop_front()
+        self.draw(&self.woken)
     }
 
     fn ready_count(&self) -> usize {
@@ -384,7 +399,23 @@ impl LoopCore {
     }
 
     fn next_ready(&self) -> Option<ConsumerKey> {
-        self.ready.borrow_mut().pop_front()
+        self.draw(&self.ready)
+    }
+
+    #[cfg(not(feature = "testing"))]
+    fn draw<T>(&self, queue: &RefCell<VecDeque<T>>) -> Option<T> {
+        queue.borrow_mut().pop_front()
+    }
+
+    /// Only the test kit puts anything off.
+    #[cfg(not(feature = "testing"))]
+    pub(crate) fn puts_off(&self) -> bool {
+        false
+    }
+
+    #[cfg(not(feature = "testing"))]
+    fn messages_per_turn(&self, usual: usize) -> usize {
+        usual
     }
 
     /// Whether there was any.
@@ -509,6 +540,8 @@ impl LoopCore {
 
     /// Ends what waits and gives up what is queued: the last thing a loop does.
     fn close(self: &Rc<Self>, inbox: &Inbox) {
+        #[cfg(feature = "testing")]
+        self.note_leaks();
         self.shared.registry.remove_loop(self.id());
         let late_jobs = self.own.end();
         contain(|| drop(late_jobs));

@@ -19,6 +19,8 @@ use crate::consumer::Consumer;
 use crate::context_handle::KeptHandle;
 use crate::deployment::Plan;
 use crate::event_loop::LoopCore;
+#[cfg(feature = "testing")]
+use crate::event_loop::leaks::Alive;
 use crate::event_loop::watched::Whose;
 use crate::panic::{contain, panic_text};
 use crate::timers::Timers;
@@ -37,6 +39,8 @@ pub(crate) struct Life {
     pub(crate) line: OnceCell<Arc<Line>>,
     pub(crate) timers: Timers,
     pub(crate) handle: KeptHandle,
+    #[cfg(feature = "testing")]
+    _alive: Alive,
 }
 
 /// How long tasks that were aborted may take to be gone; each needs one turn.
@@ -53,6 +57,8 @@ pub(crate) trait Owner {
 impl Life {
     pub(crate) fn new(core: &Rc<LoopCore>, plan: Arc<Plan>, index: usize) -> Self {
         Self {
+            #[cfg(feature = "testing")]
+            _alive: Alive::new(core, &plan.name, index),
             core: Rc::clone(core),
             plan,
             index,
@@ -116,12 +122,20 @@ impl Life {
         let handle = tokio::task::spawn_local(async move {
             let leaving = leaving;
             let life = leaving.owner.life();
-            poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| life.poll(task.as_mut(), cx))) {
-                Ok(polled) => polled,
-                Err(panic) => {
-                    life.core.count_panic();
-                    tracing::error!(deployment = %life.name(), panic = panic_text(panic.as_ref()), "a task panicked");
-                    Poll::Ready(())
+            // In a seeded test, a task that has begun may be put off: tasks begin in the order they were made.
+            let mut begun = false;
+            poll_fn(|cx| {
+                if std::mem::replace(&mut begun, true) && life.core.puts_off() {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                match catch_unwind(AssertUnwindSafe(|| life.poll(task.as_mut(), cx))) {
+                    Ok(polled) => polled,
+                    Err(panic) => {
+                        life.core.count_panic();
+                        tracing::error!(deployment = %life.name(), panic = panic_text(panic.as_ref()), "a task panicked");
+                        Poll::Ready(())
+                    }
                 }
             })
             .await;

@@ -48,6 +48,9 @@ pub(crate) struct Shared {
     /// The number of the next timer.
     pub(crate) next_timer: AtomicU64,
     pub(crate) data: SharedTables,
+    /// What loops still had when they ended.
+    #[cfg(feature = "testing")]
+    pub(crate) leaks: Mutex<Vec<String>>,
     /// The first loop's executor, for timers of threads that have none.
     timekeeper: Mutex<Option<Handle>>,
 }
@@ -86,6 +89,8 @@ impl Shared {
             deployments: Deployments::default(),
             next_timer: AtomicU64::new(0),
             data: SharedTables::default(),
+            #[cfg(feature = "testing")]
+            leaks: Mutex::default(),
             timekeeper: Mutex::default(),
         }
     }

@@ -79,6 +79,9 @@ pub(crate) trait AnyConsumer: 'static {
     fn run(&self, core: &Rc<LoopCore>, budget: usize);
     /// Goes on with a suspended handler whose waker was called.
     fn resume(&self, core: &Rc<LoopCore>, slot: u32);
+    /// Where it is registered.
+    #[cfg(feature = "testing")]
+    fn address(&self) -> &str;
     /// No message is taken any more; those accepted are still handled, also by one that is paused.
     fn close(&self, core: &LoopCore);
     /// Whether messages are still taken.
@@ -354,6 +357,7 @@ where
             || !self.may_begin()
             || core.depth() >= DEPTH_MAX
             || !self.open.get()
+            || core.puts_off()
         {
             return Called::Busy(message, headers);
         }
@@ -455,6 +459,11 @@ where
 
     fn is_open(&self) -> bool {
         self.open.get()
+    }
+
+    #[cfg(feature = "testing")]
+    fn address(&self) -> &str {
+        &self.address
     }
 
     fn pause(&self) {

@@ -192,6 +192,12 @@ pub(crate) trait AnyReplies {
     fn put_off(&self, reading: u64, by: u64);
     /// Ends everything: the loop is closing.
     fn close(&self);
+    /// How many callers wait.
+    #[cfg(feature = "testing")]
+    fn waiting(&self) -> usize;
+    /// What for.
+    #[cfg(feature = "testing")]
+    fn waiting_for(&self) -> &'static str;
 }
 
 /// Whom to tell that requests have ended, once no borrow is alive.
@@ -259,6 +265,21 @@ impl<R: Message> AnyReplies for Replies<R> {
         for (_, slot) in self.slots.borrow_mut().iter_mut().filter(|(_, slot)| slot.reading == reading) {
             slot.deadline = slot.deadline.saturating_add(by);
         }
+    }
+
+    #[cfg(feature = "testing")]
+    fn waiting(&self) -> usize {
+        let waits = |state: &State<R>| match state {
+            State::Waiting(_) => true,
+            State::Elsewhere(asking) => !asking.is_closed(),
+            State::Ended(_) | State::Abandoned => false,
+        };
+        self.slots.borrow().iter().filter(|(_, slot)| waits(&slot.state)).count()
+    }
+
+    #[cfg(feature = "testing")]
+    fn waiting_for(&self) -> &'static str {
+        std::any::type_name::<R>()
     }
 
     fn close(&self) {

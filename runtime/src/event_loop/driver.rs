@@ -94,6 +94,10 @@ impl Driver {
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let core = Rc::clone(&self.core);
+        if core.puts_off() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let notified = core.begin_turn(cx.waker());
         core.note_turn(std::mem::take(&mut self.fired) || (self.armed != u64::MAX && self.timer.is_elapsed()));
         if notified {
@@ -194,7 +198,7 @@ fn run_ready(core: &Rc<LoopCore>) {
         }
         let Some(consumer) = core.next_ready() else { break };
         if let Some(consumer) = core.any_consumer(consumer) {
-            consumer.run(core, MESSAGES_PER_TURN);
+            consumer.run(core, core.messages_per_turn(MESSAGES_PER_TURN));
         }
     }
 }
