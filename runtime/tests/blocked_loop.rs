@@ -66,9 +66,10 @@ impl Watched {
 
     fn with(builder: RuntimeBuilder) -> Self {
         let (tell, events) = sync_channel(1_024);
-        let tell = move |event: &Event| match event {
-            Event::Blocked { .. } => drop(tell.try_send(event.clone())),
-            _ => {}
+        let tell = move |event: &Event| {
+            if let Event::Blocked { .. } = event {
+                drop(tell.try_send(event.clone()));
+            }
         };
         let rt = builder.event_loops(2).blocked_check_interval(CHECK).on_event(tell).build().unwrap();
         let (release, until) = sync_channel(1);
@@ -90,8 +91,9 @@ impl Watched {
     }
 
     fn finish_on(self, name: &str, deployed: &Deployment) {
-        self.rt.block_on(self.rt.shutdown(Duration::from_secs(20)));
+        // Before the shutdown, which ends a task that has not begun yet: it would never block.
         let event = self.first.join().unwrap();
+        self.rt.block_on(self.rt.shutdown(Duration::from_secs(20)));
         let Event::Blocked { event_loop, by: Some(by), blocked_for } = event else { panic!("{event:?}") };
         assert!(event_loop.starts_with(name), "{event_loop}");
         assert_eq!((by.verticle.as_str(), by.instance, by.deployment), ("blocker", 0, deployed.id()));
