@@ -1,12 +1,18 @@
 //! `cargo bench -p adtrack-benches --bench ratios [-- PART OF A QUESTION]`: the table that README.md quotes.
 //!
+//! A run of all questions also draws the table, into `results/ratios.svg`.
+//!
 //! With `--case PART` only the cases with that in their name run, as a profiler wants it; the first of them is the base.
 
+use std::io::Write;
 use std::time::Duration;
 
-use adtrack_benches::Question;
+use adtrack_benches::plot::svg;
 use adtrack_benches::ratios::{Effort, measure};
+use adtrack_benches::{Question, all};
 use vertebra::BoxError;
+
+const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results/ratios.svg");
 
 struct Arguments {
     effort: Effort,
@@ -35,29 +41,29 @@ impl Arguments {
         let wanted = question.name.contains(&self.question) && !question.cases.is_empty();
         wanted.then_some(question)
     }
-}
 
-type Questions = fn() -> Result<Vec<Question>, BoxError>;
-
-fn groups() -> Vec<Questions> {
-    vec![
-        adtrack_benches::bus::questions,
-        #[cfg(feature = "service")]
-        adtrack_benches::cache::questions,
-        #[cfg(feature = "service")]
-        adtrack_benches::encode::questions,
-        #[cfg(feature = "service")]
-        adtrack_benches::request_path::questions,
-    ]
+    /// Whether this is a measurement of everything there is.
+    fn whole(&self) -> bool {
+        self.effort.rounds > 1 && self.question.is_empty() && self.case.is_empty() && cfg!(feature = "service")
+    }
 }
 
 fn main() -> Result<(), BoxError> {
     let arguments = Arguments::read(std::env::args().skip(1));
     let mut out = std::io::stdout().lock();
-    for questions in groups() {
+    let mut answers = Vec::new();
+    for questions in all() {
         for mut question in questions()?.into_iter().filter_map(|question| arguments.narrow(question)) {
-            measure(&mut question, arguments.effort, &mut out)?;
+            let answer = measure(&mut question, arguments.effort)?;
+            write!(out, "{answer}")?;
+            out.flush()?;
+            answers.push(answer);
         }
+    }
+    if arguments.whole() {
+        let picture = svg("CPU time of an operation, as a ratio to the base of its question", &answers)?;
+        std::fs::write(PICTURE, picture)?;
+        writeln!(out, "\ndrawn: {PICTURE}")?;
     }
     Ok(())
 }

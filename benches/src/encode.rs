@@ -32,7 +32,8 @@ fn event() -> Result<Question, BoxError> {
         written("ours", move |out| {
             own.encode(out);
             Ok(())
-        }),
+        })
+        .ours(),
     ];
     Ok(Question::new("encode an event", cases))
 }
@@ -46,7 +47,8 @@ fn answer() -> Result<Question, BoxError> {
             let Event { program, user_agent, message_id, .. } = &own;
             Answer { program, user_agent, message_id }.write_json(out);
             Ok(())
-        }),
+        })
+        .ours(),
     ];
     Ok(Question::new("write an answer", cases))
 }

@@ -18,6 +18,7 @@ pub mod bus;
 pub mod cache;
 #[cfg(feature = "service")]
 pub mod encode;
+pub mod plot;
 pub mod ratios;
 #[cfg(feature = "service")]
 pub mod request_path;
@@ -25,3 +26,20 @@ pub mod request_path;
 pub use compare::compare;
 pub use question::{Case, Question};
 pub use stopwatch::Measured;
+
+/// What sets up the questions of a group.
+pub type Questions = fn() -> Result<Vec<Question>, vertebra::BoxError>;
+
+/// The groups, in the order of the README.
+#[must_use]
+pub fn all() -> Vec<Questions> {
+    vec![
+        bus::questions,
+        #[cfg(feature = "service")]
+        cache::questions,
+        #[cfg(feature = "service")]
+        encode::questions,
+        #[cfg(feature = "service")]
+        request_path::questions,
+    ]
+}

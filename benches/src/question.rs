@@ -18,7 +18,9 @@ pub struct Question {
 }
 
 impl Question {
-    pub(crate) fn new(name: &'static str, cases: Vec<Case>) -> Self {
+    /// A question whose first case is the base.
+    #[must_use]
+    pub fn new(name: &'static str, cases: Vec<Case>) -> Self {
         Self { name, cases, two_threads: false }
     }
 }
@@ -27,12 +29,29 @@ impl Question {
 pub struct Case {
     /// What does the work.
     pub name: String,
+    /// Whether it is ours, and not what it is compared with.
+    pub ours: bool,
+    /// The ratio to the base that it must not exceed, where one is set.
+    pub at_most: Option<f64>,
     run: Box<dyn FnMut(u64) -> Result<Measured, BoxError>>,
 }
 
 impl Case {
-    pub(crate) fn new(name: impl Into<String>, run: impl FnMut(u64) -> Result<Measured, BoxError> + 'static) -> Self {
-        Self { name: name.into(), run: Box::new(run) }
+    /// A case that does as many operations as it is told to.
+    pub fn new(name: impl Into<String>, run: impl FnMut(u64) -> Result<Measured, BoxError> + 'static) -> Self {
+        Self { name: name.into(), ours: false, at_most: None, run: Box::new(run) }
+    }
+
+    /// Says that this case is what the others are there for.
+    #[must_use]
+    pub fn ours(self) -> Self {
+        Self { ours: true, ..self }
+    }
+
+    /// Ours, and the ratio of CPU times that it has to reach.
+    #[must_use]
+    pub fn at_most(self, ratio: f64) -> Self {
+        Self { at_most: Some(ratio), ..self.ours() }
     }
 
     /// Does so many operations, and says what they took.

@@ -18,17 +18,17 @@ use super::send::send_all;
 const WINDOW: u64 = 256;
 
 pub(super) fn ping_pong() -> Result<Question, BoxError> {
-    let cases = vec![mpsc_oneshot(1)?, two_flumes(1)?, request(1)?];
+    let cases = vec![mpsc_oneshot(1)?, two_flumes(1)?, request(1)?.at_most(1.3)];
     Ok(Question::new("request, cross loop, one at a time", cases))
 }
 
 pub(super) fn window() -> Result<Question, BoxError> {
-    let cases = vec![two_flumes(WINDOW)?, mpsc_oneshot(WINDOW)?, request(WINDOW)?];
+    let cases = vec![two_flumes(WINDOW)?, mpsc_oneshot(WINDOW)?, request(WINDOW)?.at_most(0.8)];
     Ok(Question { two_threads: true, ..Question::new("request, cross loop, 256 at a time", cases) })
 }
 
 pub(super) fn send() -> Result<Question, BoxError> {
-    let cases = vec![flume()?, bus_send()?];
+    let cases = vec![flume()?, bus_send()?.at_most(1.0)];
     Ok(Question { two_threads: true, ..Question::new("send, cross loop", cases) })
 }
 

@@ -23,16 +23,17 @@ use super::consumers::{Counter, TICK, tick, ticks};
 const DELIVERIES_PER_TURN: u64 = 512;
 
 pub(super) fn to(consumers: usize) -> Result<Question, BoxError> {
+    let own = bus(consumers)?;
+    let (name, own) = match consumers {
+        1 => ("publish to 1", own.ours()),
+        8 => ("publish to 8", own.ours()),
+        _ => ("publish to 64", own.at_most(2.2)),
+    };
     let cases = vec![
         pushes(consumers, "bare pushes and pops", |body| tick(&body))?,
         pushes(consumers, "the same, a boxed async handler polled for each", poll_boxed)?,
-        bus(consumers)?,
+        own,
     ];
-    let name = match consumers {
-        1 => "publish to 1",
-        8 => "publish to 8",
-        _ => "publish to 64",
-    };
     Ok(Question::new(name, cases))
 }
 

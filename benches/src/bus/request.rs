@@ -22,9 +22,9 @@ pub(super) fn ping_pong() -> Result<Question, BoxError> {
         mpsc_oneshot(1)?,
         flume_oneshot(1)?,
         direct_call()?,
-        bus("bus, handler finishes at once", 1, Inside::Task, false)?,
-        bus("bus, the same from a handler", 1, Inside::Handler, false)?,
-        bus("bus, handler suspends once", 1, Inside::Task, true)?,
+        bus("bus, handler finishes at once", 1, Inside::Task, false)?.at_most(0.4),
+        bus("bus, the same from a handler", 1, Inside::Handler, false)?.at_most(0.4),
+        bus("bus, handler suspends once", 1, Inside::Task, true)?.at_most(0.9),
     ];
     Ok(Question::new("request, same loop, one at a time", cases))
 }
@@ -34,8 +34,8 @@ pub(super) fn window() -> Result<Question, BoxError> {
     let cases = vec![
         flume_oneshot(WINDOW)?,
         mpsc_oneshot(WINDOW)?,
-        bus("bus, handler finishes at once", WINDOW, Inside::Task, false)?,
-        bus("bus, handler suspends once", WINDOW, Inside::Task, true)?,
+        bus("bus, handler finishes at once", WINDOW, Inside::Task, false)?.at_most(0.5),
+        bus("bus, handler suspends once", WINDOW, Inside::Task, true)?.at_most(1.0),
     ];
     Ok(Question::new("request, same loop, 256 at a time", cases))
 }
@@ -71,7 +71,8 @@ fn direct_call() -> Result<Case, BoxError> {
         bare.run(async move {
             let table = std::rc::Rc::new(Table::new(NAME));
             let body = Body::new();
-            let call = async move || table.call(std::hint::black_box(NAME), body.clone()).ok_or("no such name".into());
+            let call =
+                async move || table.call(std::hint::black_box(NAME), body.clone()).ok_or_else(|| "no such name".into());
             windowed(1, operations, call).await
         })
     }))
