@@ -16,6 +16,7 @@ mod window;
 pub mod bus;
 #[cfg(feature = "service")]
 pub mod cache;
+pub mod counts;
 #[cfg(feature = "service")]
 pub mod encode;
 pub mod plot;
