@@ -11,29 +11,34 @@ use vertebra::BoxError;
 use crate::stopwatch::Measured;
 
 /// An executor on the calling thread.
-pub(crate) struct Bare(LocalRuntime);
+#[derive(Debug)]
+pub struct Bare(LocalRuntime);
 
 impl Bare {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// Without tasks.
+    ///
+    /// # Errors
+    /// When the system refuses an event queue.
+    pub fn new() -> io::Result<Self> {
         Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).map(Self)
     }
 
     /// Runs the work as a task like any other: the root future of an executor is polled in a way of its own.
-    pub(crate) fn run(
-        &self,
-        work: impl Future<Output = Result<Measured, BoxError>> + 'static,
-    ) -> Result<Measured, BoxError> {
+    ///
+    /// # Errors
+    /// When the work fails, or panics.
+    pub fn run(&self, work: impl Future<Output = Result<Measured, BoxError>> + 'static) -> Result<Measured, BoxError> {
         self.block_on(async { spawn_local(work).await? })
     }
 
     /// For what is not measured.
-    pub(crate) fn block_on<F: Future>(&self, work: F) -> F::Output {
+    pub fn block_on<F: Future>(&self, work: F) -> F::Output {
         self.0.block_on(work)
     }
 }
 
 /// A thread with an executor of its own, for the other side of a channel. It ends when the channel does.
-pub(crate) fn spawn_peer<F>(serve: impl FnOnce() -> F + Send + 'static) -> JoinHandle<io::Result<()>>
+pub fn spawn_peer<F>(serve: impl FnOnce() -> F + Send + 'static) -> JoinHandle<io::Result<()>>
 where
     F: Future<Output = ()> + 'static,
 {

@@ -24,9 +24,13 @@ pub mod ratios;
 #[cfg(feature = "service")]
 pub mod request_path;
 
+pub use bare::{Bare, spawn_peer};
+pub use body::Body;
 pub use compare::compare;
+pub use loops::{Inside, Loops};
 pub use question::{Case, Question};
-pub use stopwatch::Measured;
+pub use stopwatch::{Measured, Stopwatch};
+pub use window::{windowed, yield_once};
 
 /// What sets up the questions of a group.
 pub type Questions = fn() -> Result<Vec<Question>, vertebra::BoxError>;

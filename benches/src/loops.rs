@@ -18,7 +18,7 @@ const OTHER: &str = "other";
 
 /// Where on its loop the measuring code runs.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Inside {
+pub enum Inside {
     /// In a task of the verticle, as the code that serves a connection does: under tokio's budget.
     Task,
     /// In a handler, as the code that one request causes does.
@@ -72,40 +72,53 @@ impl Handler<AskCpu> for Driver {
 }
 
 /// Two event loops with a driver on the first.
-pub(crate) struct Loops {
+#[derive(Debug)]
+pub struct Loops {
     runtime: Runtime,
 }
 
 impl Loops {
-    pub(crate) fn new() -> Result<Self, BoxError> {
+    /// Starts them.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn new() -> Result<Self, BoxError> {
         let loops = Self { runtime: Runtime::builder().event_loops(1).named_loop(OTHER).build()? };
         loops.deploy_here(Deploy::new(|| Driver))?;
         Ok(loops)
     }
 
     /// Deploys on the loop that measures.
-    pub(crate) fn deploy_here<V: Verticle>(&self, deploy: Deploy<V>) -> Result<(), BoxError> {
+    ///
+    /// # Errors
+    /// When the deployment fails.
+    pub fn deploy_here<V: Verticle>(&self, deploy: Deploy<V>) -> Result<(), BoxError> {
         self.runtime.block_on(self.runtime.deploy(deploy))?;
         Ok(())
     }
 
     /// Deploys on the other loop.
-    pub(crate) fn deploy_there<V: Verticle>(&self, deploy: Deploy<V>) -> Result<(), BoxError> {
+    ///
+    /// # Errors
+    /// When the deployment fails.
+    pub fn deploy_there<V: Verticle>(&self, deploy: Deploy<V>) -> Result<(), BoxError> {
         self.deploy_here(deploy.on_loop(OTHER))
     }
 
     /// CPU time the first loop's thread has used.
+    ///
+    /// # Errors
+    /// When the loop has ended.
     #[cfg(feature = "service")]
-    pub(crate) fn cpu(&self) -> Result<Duration, BoxError> {
+    pub fn cpu(&self) -> Result<Duration, BoxError> {
         Ok(self.runtime.block_on(self.runtime.bus().request(CPU, AskCpu))?)
     }
 
     /// Runs the work on the first loop.
-    pub(crate) fn drive<F>(
-        &self,
-        inside: Inside,
-        work: impl FnOnce(Bus) -> F + Send + 'static,
-    ) -> Result<Measured, BoxError>
+    ///
+    /// # Errors
+    /// When the work fails.
+    pub fn drive<F>(&self, inside: Inside, work: impl FnOnce(Bus) -> F + Send + 'static) -> Result<Measured, BoxError>
     where
         F: Future<Output = Result<Measured, BoxError>> + 'static,
     {

@@ -14,19 +14,24 @@ pub struct Measured {
 }
 
 /// Runs from its start.
-pub(crate) struct Stopwatch {
+#[derive(Debug)]
+pub struct Stopwatch {
     wall: Instant,
     cpu: Duration,
 }
 
 impl Stopwatch {
+    /// Starts it.
+    #[must_use]
     #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         let cpu = cpu_now();
         Self { wall: Instant::now(), cpu }
     }
 
-    pub(crate) fn stop(&self) -> Measured {
+    /// What the time since the start took.
+    #[must_use]
+    pub fn stop(&self) -> Measured {
         let wall = self.wall.elapsed();
         Measured { wall, cpu: cpu_now().saturating_sub(self.cpu) }
     }

@@ -10,7 +10,10 @@ use crate::stopwatch::{Measured, Stopwatch};
 
 /// Runs an operation `operations` times. With a window of 1 it is done again and again in the calling task; otherwise
 /// that many tasks of this loop share the work, each waiting for its own - as so many connections do.
-pub(crate) async fn windowed<O>(window: u64, operations: u64, operation: O) -> Result<Measured, BoxError>
+///
+/// # Errors
+/// When an operation fails.
+pub async fn windowed<O>(window: u64, operations: u64, operation: O) -> Result<Measured, BoxError>
 where
     O: AsyncFn() -> Result<u64, BoxError> + Clone + 'static,
 {
@@ -40,7 +43,7 @@ where
 }
 
 /// Gives the other tasks of this loop their turn. Unlike tokio's, it does not go round the I/O driver first.
-pub(crate) async fn yield_once() {
+pub async fn yield_once() {
     let mut yielded = false;
     poll_fn(|cx| {
         if yielded {
