@@ -33,7 +33,7 @@ pub struct Address<M, R = ()> {
 impl<M, R> Address<M, R> {
     /// An address with a name known at compile time. Its hash is computed then, too.
     pub const fn new(name: &'static str) -> Self {
-        Self { name: Name { hash: fnv1a(name.as_bytes()), text: Text::Static(name) }, speaks: PhantomData }
+        Self { name: Name::of_static(name), speaks: PhantomData }
     }
 
     /// An address whose name is known only at run time.
@@ -84,6 +84,10 @@ enum Text {
 }
 
 impl Name {
+    pub(crate) const fn of_static(text: &'static str) -> Self {
+        Self { hash: fnv1a(text.as_bytes()), text: Text::Static(text) }
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         match &self.text {
             Text::Static(text) => text,

@@ -13,7 +13,11 @@ use crate::event_loop::LoopCore;
 #[cfg(feature = "testing")]
 use crate::event_loop::driver::Driver;
 use crate::event_loop::shared::{Inbox, LoopShared};
+use crate::metrics::{Export, Metrics};
 use crate::runtime::{Options, Runtime, Shared};
+
+/// Handlers of a consumer for each that has its time taken, unless the builder is told otherwise.
+const HANDLER_TIME_ONE_IN: u32 = 256;
 
 /// How a runtime is built; see [`Runtime::builder`].
 #[derive(Debug, Clone)]
@@ -27,6 +31,9 @@ pub struct RuntimeBuilder {
     event_loop_time_max: Duration,
     worker_time_max: Duration,
     hook: Hook,
+    handler_time_one_in: u32,
+    export: Option<Export>,
+    carried: Vec<Box<str>>,
 }
 
 impl RuntimeBuilder {
@@ -42,6 +49,9 @@ impl RuntimeBuilder {
             event_loop_time_max: Duration::from_secs(2),
             worker_time_max: Duration::from_secs(60),
             hook: Hook::default(),
+            handler_time_one_in: HANDLER_TIME_ONE_IN,
+            export: None,
+            carried: Vec::new(),
         }
     }
 
@@ -117,6 +127,58 @@ impl RuntimeBuilder {
         self
     }
 
+    /// How many handlers of a consumer are begun for each that has its time taken, in
+    /// [`AddressMetrics::handler_time`](crate::AddressMetrics::handler_time); the first one always has. Taking it costs two
+    /// readings of the clock, which is more than the rest of a message, so that the default leaves a part of a nanosecond for
+    /// each. 1, which is all of them, to 1,048,576; counts as the next power of two. Default 256.
+    pub fn handler_time_one_in(mut self, handlers: u32) -> Self {
+        self.handler_time_one_in = handlers;
+        self
+    }
+
+    /// Gathers the [`metrics`](Runtime::metrics) again and again and hands them to the hook: for whatever they are exported
+    /// to. At least 1 ms between them.
+    ///
+    /// The hook runs on the first event loop and must not block it: it hands them on. A panic in it is logged and counted. It
+    /// belongs to the runtime and ends with it. The last one given counts.
+    ///
+    /// ```
+    /// # use std::sync::{Arc, Mutex};
+    /// # use std::time::Duration;
+    /// # use vertebra::{BoxError, Metrics, Runtime};
+    /// let latest = Arc::new(Mutex::new(Metrics::default()));
+    /// let kept = Arc::clone(&latest);
+    /// let rt = Runtime::builder()
+    ///     .event_loops(1)
+    ///     .metrics_every(Duration::from_secs(10), move |metrics| {
+    ///         if let Ok(mut latest) = kept.lock() {
+    ///             latest.clone_from(metrics);
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// # drop(rt);
+    /// # Ok::<(), BoxError>(())
+    /// ```
+    pub fn metrics_every(mut self, period: Duration, hook: impl Fn(&Metrics) + Send + Sync + 'static) -> Self {
+        self.export = Some(Export { period, hook: Arc::new(hook) });
+        self
+    }
+
+    /// Carries these headers on, from the message that is being handled to whatever its handler sends, asks or publishes
+    /// while it runs, unless that has a value of its own: for trace contexts, `["traceparent", "tracestate"]`. Not to what
+    /// tasks and timers send. None unless set; then each message goes a longer way, as it does with an interceptor.
+    ///
+    /// ```
+    /// # use vertebra::{BoxError, Runtime};
+    /// let rt = Runtime::builder().event_loops(1).carry_headers(["traceparent", "tracestate"]).build()?;
+    /// # drop(rt);
+    /// # Ok::<(), BoxError>(())
+    /// ```
+    pub fn carry_headers<N: Into<Box<str>>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.carried = names.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Starts the loops.
     ///
     /// # Errors
@@ -124,7 +186,9 @@ impl RuntimeBuilder {
     pub fn build(self) -> Result<Runtime, BuildError> {
         self.check()?;
         let (shared, inboxes) = self.shared(Clock::system(), false);
-        Runtime::start(shared, inboxes)
+        let runtime = Runtime::start(shared, inboxes)?;
+        self.start_export(&runtime);
+        Ok(runtime)
     }
 
     /// A runtime whose one loop is the calling thread, for the test kit.
@@ -136,7 +200,20 @@ impl RuntimeBuilder {
         let (shared, mut inboxes) = self.shared(clock, true);
         let core = LoopCore::new(shared.event_loop(0), &shared);
         let driver = Driver::new(Rc::clone(&core), inboxes.remove(0));
-        Ok((Runtime::of(shared, Vec::new()), core, driver))
+        let runtime = Runtime::of(shared, Vec::new());
+        self.start_export(&runtime);
+        Ok((runtime, core, driver))
+    }
+
+    /// On the first loop: its tasks end with it.
+    fn start_export(&self, runtime: &Runtime) {
+        if let Some(export) = self.export.clone() {
+            let first = runtime.bus().shared.event_loop(0);
+            first.do_job(move |core| {
+                let shared = Arc::clone(core.shared());
+                tokio::task::spawn_local(export.run(shared));
+            });
+        }
     }
 
     fn check(&self) -> Result<(), BuildError> {
@@ -157,6 +234,14 @@ impl RuntimeBuilder {
             if time < Duration::from_millis(1) {
                 return out_of_range(key, format!("{time:?}"), "at least 1 ms");
             }
+        }
+        if !(1..=1_048_576).contains(&self.handler_time_one_in) {
+            let given = self.handler_time_one_in.to_string();
+            return out_of_range("handler_time_one_in", given, "1 to 1048576 handlers");
+        }
+        if self.export.as_ref().is_some_and(|export| export.period < Duration::from_millis(1)) {
+            let given = self.export.as_ref().map(|export| format!("{:?}", export.period)).unwrap_or_default();
+            return out_of_range("metrics_every", given, "at least 1 ms");
         }
         for (at, name) in self.named.iter().enumerate() {
             // A thread carries the name, and the system ends it at a NUL.
@@ -184,6 +269,8 @@ impl RuntimeBuilder {
             blocked_check_interval: self.blocked_check_interval,
             worker_time_max: self.worker_time_max,
             single_thread,
+            handler_time_one_in: u64::from(self.handler_time_one_in.next_power_of_two()),
+            carried: self.carried.as_slice().into(),
         };
         let loops = loops.into_iter().map(Arc::new).collect();
         (Arc::new(Shared::new(options, self.hook.clone(), clock, loops, self.event_loops)), inboxes)

@@ -15,15 +15,19 @@ pub(crate) mod request;
 pub(crate) mod route;
 pub(crate) mod send;
 mod slots;
+pub(crate) mod tally;
 pub(crate) mod timer;
+mod trail;
 pub(crate) mod waiters;
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 
 use crate::address::Address;
 use crate::error::SendError;
 use crate::message::{Headers, Message};
+use crate::metrics::{self, Metrics};
 use crate::runtime::Shared;
 
 use publish::Published;
@@ -109,6 +113,30 @@ impl Bus {
     #[expect(clippy::needless_pass_by_value, reason = "all verbs take the address alike")]
     pub fn publish<M: Message + Clone, R: Message>(&self, to: Address<M, R>, message: M) -> Published {
         publish::publish(self, &to, message)
+    }
+}
+
+impl Bus {
+    /// How many messages the address has room for now, over all its consumers: what this thread could send before one of
+    /// them says that it is full. 0 when nobody serves it, or when all are full. It is a glance: others send, too.
+    ///
+    /// ```
+    /// # use vertebra::{Address, BoxError, Runtime};
+    /// # const JOBS: Address<u32> = Address::new("jobs");
+    /// # let rt = Runtime::builder().event_loops(1).build()?;
+    /// if rt.bus().room(JOBS) < 100 {
+    ///     // Ask for fewer of them where they come from.
+    /// }
+    /// # Ok::<(), BoxError>(())
+    /// ```
+    #[expect(clippy::needless_pass_by_value, reason = "all verbs take the address alike")]
+    pub fn room<M: Message, R: Message>(&self, at: Address<M, R>) -> usize {
+        route::room(&self.shared, &at)
+    }
+
+    /// How the runtime stands; see [`Runtime::metrics`](crate::Runtime::metrics).
+    pub fn metrics(&self) -> impl Future<Output = Metrics> + Send + use<> {
+        metrics::gather(&self.shared)
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::address::Address;
 use crate::blocking;
@@ -12,8 +13,10 @@ use crate::bus::consumer::{AnyConsumer, Bounds, Consume, LocalConsumer};
 use crate::bus::credit::Credit;
 use crate::bus::registry::{Registration, Spoken};
 use crate::bus::route::Route;
+use crate::bus::tally::Tally;
 use crate::clock::Clock;
 use crate::consumer::Consumer;
+use crate::conversation::Conversation;
 use crate::deploy::Deploy;
 use crate::deployment::{Deployment, DeploymentId};
 use crate::deployments;
@@ -276,6 +279,48 @@ impl<V: Verticle> Context<V> {
         Serve::new(self, address, move |message, _headers| handler(message))
     }
 
+    /// Opens a conversation: an address of its own, for the other side to go on at, and this side of it. Put the address into
+    /// a reply - or a message - and wait for what comes there; the compiler keeps both sides to the types.
+    ///
+    /// The timeout is how long [`next`](Conversation::next) waits for a message. Up to 16 messages wait to be taken. The
+    /// address is gone when the conversation is dropped, when a wait for the next message is over in vain, or when the
+    /// instance stops.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use vertebra::{Address, BoxError, Context, Deploy, Failure, Handler, Runtime, Verticle};
+    /// struct Offer { price: u32, accept: Address<bool, &'static str> }
+    /// const OFFERS: Address<&'static str, Offer> = Address::new("market.offers");
+    ///
+    /// struct Market;
+    /// # impl Verticle for Market {
+    /// #     async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> { ctx.serve(OFFERS).register()?; Ok(()) }
+    /// # }
+    /// impl Handler<&'static str> for Market {
+    ///     type Reply = Offer;
+    ///     async fn handle(&self, _what: &'static str, ctx: &Context<Self>) -> Result<Offer, Failure> {
+    ///         let (accept, mut conversation) = ctx.conversation(Duration::from_secs(5));
+    ///         ctx.spawn(async move {
+    ///             if let Ok((accepted, answer)) = conversation.next().await {
+    ///                 answer.reply(if accepted { "sold" } else { "kept" });
+    ///             }
+    ///         });
+    ///         Ok(Offer { price: 7, accept })
+    ///     }
+    /// }
+    /// # let rt = Runtime::builder().event_loops(1).build()?;
+    /// # rt.block_on(async {
+    /// # rt.deploy(Deploy::new(|| Market)).await?;
+    /// let offer = rt.bus().request(OFFERS, "a lamp").await?;
+    /// assert_eq!(rt.bus().request(offer.accept, offer.price < 10).await?, "sold");
+    /// # Ok::<(), BoxError>(())
+    /// # })?;
+    /// # Ok::<(), BoxError>(())
+    /// ```
+    pub fn conversation<M: Message, R: Message>(&self, timeout: Duration) -> (Address<M, R>, Conversation<M, R>) {
+        Conversation::open(self, timeout)
+    }
+
     /// Runs a task that belongs to this instance: it stays on its loop, and is aborted - at an await - when the instance
     /// has stopped. A panic in it is logged and ends the task alone. Spawned after the instance has stopped - by a `Drop`,
     /// say - it does not run.
@@ -445,10 +490,11 @@ impl<'c, V: Verticle, M: Message, R: Message, S: HandlerFn<M, R>> Serve<'c, V, M
             return Err(RegisterError::Stopping { address: self.address.name().into() });
         }
         let credit = Arc::new(Credit::new(self.bounds.mailbox));
+        let one_in = life.core.shared().options.handler_time_one_in;
         let start = self.start;
         let start = move |message, headers| start.start(message, headers);
-        let (address, credit_of) = (self.address.name().into(), Arc::clone(&credit));
-        let consumer = Rc::new(LocalConsumer::new(address, life.whose(), self.bounds, credit_of, start));
+        let (address, credit_of, tally) = (self.address.name().into(), Arc::clone(&credit), Tally::new(one_in));
+        let consumer = Rc::new(LocalConsumer::new(address, life.whose(), self.bounds, credit_of, tally, start));
         if self.paused {
             consumer.pause();
         }

@@ -195,6 +195,21 @@ pub enum RegisterError {
     },
 }
 
+/// Why a conversation does not go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConversationError {
+    /// The other side sent nothing in time.
+    #[error("the conversation did not go on within {after:?}")]
+    Timeout {
+        /// How long was waited.
+        after: std::time::Duration,
+    },
+    /// The instance is stopping.
+    #[error("the conversation was closed")]
+    Closed,
+}
+
 /// Why a deployment did not come to be. Nothing of it is left running.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

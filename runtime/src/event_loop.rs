@@ -33,8 +33,10 @@ use crate::bus::outbox::Flush;
 use crate::bus::registry::Spoken;
 use crate::bus::replies::{AnyReplies, Replies};
 use crate::bus::route::{AnyRoute, LocalRoute, Target};
+use crate::bus::tally::Ledger;
 use crate::deployment::Resident;
-use crate::message::Message;
+use crate::message::{Headers, Message};
+use crate::metrics::Gathered;
 use crate::panic::contain;
 use crate::runtime::Shared;
 
@@ -100,6 +102,12 @@ pub(crate) struct LoopCore {
     generation: Cell<u32>,
     routes: RefCell<HashMap<Name, Rc<dyn AnyRoute>, BuildCarriedHash>>,
     /// One for each reply type that was ever waited for here. None is ever taken out: their numbers are kept.
+    /// The number of the last conversation.
+    conversations: Cell<u64>,
+    /// Headers that what is sent now carries on.
+    carried: RefCell<Option<Rc<Headers>>>,
+    /// What is counted by name.
+    pub(crate) ledger: Ledger,
     /// The interceptors as they were when this version of them was seen.
     chains: RefCell<(u64, Rc<Chains>)>,
     replies: RefCell<Vec<ReplyTable>>,
@@ -136,6 +144,9 @@ impl LoopCore {
             consumers: RefCell::default(),
             generation: Cell::new(0),
             routes: RefCell::default(),
+            conversations: Cell::new(0),
+            carried: RefCell::default(),
+            ledger: Ledger::default(),
             chains: RefCell::default(),
             replies: RefCell::default(),
             reply_types: RefCell::default(),
@@ -198,6 +209,9 @@ impl LoopCore {
             let known = consumers.get(key.place as usize).is_some_and(|placed| placed.generation == key.generation);
             known.then(|| consumers.remove(key.place as usize))
         };
+        if let Some(placed) = &placed {
+            placed.any.retire(&self.ledger, name);
+        }
         // The route of this loop holds its consumers, and with them their verticle: it must not wait for the next use.
         let route = self.routes.borrow().get(name).cloned();
         if route.as_ref().is_some_and(|route| route.is_gone(self)) {
@@ -216,6 +230,12 @@ impl LoopCore {
         let consumers = self.consumers.borrow();
         let placed = consumers.get(key.place as usize).filter(|placed| placed.generation == key.generation)?;
         placed.typed.downcast_ref::<Rc<dyn Consume<M, R>>>().cloned()
+    }
+
+    /// A number for a conversation that no other of this loop has.
+    pub(crate) fn next_conversation(&self) -> u64 {
+        self.conversations.set(self.conversations.get() + 1);
+        self.conversations.get()
     }
 
     // ---- routes and replies
@@ -257,7 +277,31 @@ impl LoopCore {
     /// Nobody serves it any more; should somebody do so again, it is found anew.
     pub(crate) fn forget_route(&self, name: &Name) {
         let forgotten = self.routes.borrow_mut().remove(name);
+        let sent = forgotten.as_ref().map_or(0, |route| route.sent());
+        if sent > 0 {
+            self.ledger.count(name, |counted| counted.sent += sent);
+        }
         drop(forgotten);
+    }
+
+    /// A message was counted as sent that is sent once more, or was found to be so.
+    pub(crate) fn uncount_sent(&self, name: &Name) {
+        let route = self.routes.borrow().get(name).cloned();
+        match route {
+            Some(route) => route.uncount_sent(),
+            None => self.ledger.count(name, |counted| counted.sent = counted.sent.saturating_sub(1)),
+        }
+    }
+
+    /// Adds what this loop has counted, and how its consumers stand.
+    pub(crate) fn measure(&self, gathered: &mut Gathered) {
+        self.ledger.add_to(gathered);
+        for route in self.routes.borrow().values().filter(|route| route.sent() > 0) {
+            gathered.at(&route.served().text).sent += route.sent();
+        }
+        for (_, placed) in &*self.consumers.borrow() {
+            placed.any.measure(gathered);
+        }
     }
 
     fn forget_dead_routes(&self) {
@@ -481,6 +525,15 @@ impl LoopCore {
 
     // ---- handlers in place
 
+    /// From now on what is sent carries these headers on; gives those before.
+    pub(crate) fn carry(&self, headers: Option<Rc<Headers>>) -> Option<Rc<Headers>> {
+        self.carried.replace(headers)
+    }
+
+    pub(crate) fn carried(&self) -> Option<Rc<Headers>> {
+        self.carried.borrow().clone()
+    }
+
     #[inline]
     pub(crate) fn depth(&self) -> usize {
         self.depth.get()
@@ -555,6 +608,9 @@ impl LoopCore {
             table.close();
         }
         contain(|| drop(instances));
+        let mut gathered = Gathered::default();
+        self.measure(&mut gathered);
+        self.shared.outside.inherit(gathered);
         let routes = self.routes.take();
         contain(|| drop(routes));
         let placed = self.consumers.take();

@@ -20,14 +20,17 @@ mod clock;
 mod consumer;
 mod context;
 mod context_handle;
+mod conversation;
 mod deploy;
 mod deployment;
 mod deployments;
 mod error;
 mod event;
 mod event_loop;
+mod histogram;
 mod life;
 mod message;
+mod metrics;
 mod panic;
 mod reply_failure;
 mod report;
@@ -77,14 +80,18 @@ pub use clock::{Clock, Elapsed};
 pub use consumer::Consumer;
 pub use context::{Context, HandlerFn, Serve};
 pub use context_handle::{ContextHandle, HandleError};
+pub use conversation::{Answer, Conversation};
 pub use deploy::Deploy;
 pub use deployment::{Deployment, DeploymentId, DeploymentInfo, Undeployed};
 pub use error::{
-    BlockingError, BoxError, BuildError, DeployError, Failure, RegisterError, RequestError, SendError, UndeployError,
+    BlockingError, BoxError, BuildError, ConversationError, DeployError, Failure, RegisterError, RequestError,
+    SendError, UndeployError,
 };
 pub use event::{Culprit, Event};
+pub use histogram::Histogram;
 pub use life::Task;
 pub use message::{Headers, Message};
+pub use metrics::{AddressMetrics, LoopMetrics, Metrics, ReplyFailures};
 pub use reply_failure::{FailureType, ReplyFailure, UnknownFailureType};
 pub use report::Report;
 pub use runtime::Runtime;

@@ -78,6 +78,16 @@ impl Headers {
         self.entries.iter().flat_map(|entries| entries.iter()).map(|(name, value)| (&**name, &**value))
     }
 
+    /// All values of these names, and nothing else.
+    pub(crate) fn of_names(&self, names: &[Box<str>]) -> Self {
+        let mut some = Self::default();
+        for (name, value) in self.iter().filter(|(name, _)| names.iter().any(|known| known.eq_ignore_ascii_case(name)))
+        {
+            some.append(name, value);
+        }
+        some
+    }
+
     /// The number of values, repeated names counted each time.
     pub fn len(&self) -> usize {
         self.entries.as_ref().map_or(0, |entries| entries.len())

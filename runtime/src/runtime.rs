@@ -9,10 +9,12 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::address::Name;
 use crate::builder::RuntimeBuilder;
 use crate::bus::Bus;
 use crate::bus::intercept::Interceptors;
 use crate::bus::registry::Registry;
+use crate::bus::tally::Outside;
 use crate::clock::{Clock, Sleep};
 use crate::deploy::Deploy;
 use crate::deployment::{Deployment, DeploymentId, DeploymentInfo, Undeployed};
@@ -22,6 +24,7 @@ use crate::event::Hook;
 use crate::event_loop::current_of;
 use crate::event_loop::shared::{Inbox, LoopShared};
 use crate::event_loop::thread::{LoopThread, executor};
+use crate::metrics::{self, AddressMetrics, Metrics};
 use crate::report::Report;
 use crate::shared_data::{SharedData, SharedTables};
 use crate::verticle::Verticle;
@@ -35,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) registry: Registry,
     pub(crate) interceptors: Interceptors,
+    /// What threads that are no loop have counted.
+    pub(crate) outside: Outside,
     /// The event loops first, then the named ones. Those of worker pools are not among them.
     loops: Vec<Arc<LoopShared>>,
     pub(crate) workers: WorkerPools,
@@ -63,6 +68,10 @@ pub(crate) struct Options {
     pub(crate) worker_time_max: Duration,
     /// Everything runs on the one loop there is, worker verticles too: the test kit's virtual time is one thread's.
     pub(crate) single_thread: bool,
+    /// One handler in so many is measured; a power of two.
+    pub(crate) handler_time_one_in: u64,
+    /// Headers that go from a message to those its handler sends.
+    pub(crate) carried: Arc<[Box<str>]>,
 }
 
 impl Shared {
@@ -73,12 +82,14 @@ impl Shared {
         loops: Vec<Arc<LoopShared>>,
         event_loops: usize,
     ) -> Self {
+        let interceptors = Interceptors::new(!options.carried.is_empty());
         Self {
             options,
             hook,
             clock,
             registry: Registry::default(),
-            interceptors: Interceptors::default(),
+            interceptors,
+            outside: Outside::default(),
             workers: WorkerPools::new(loops.len()),
             loops,
             event_loops,
@@ -92,6 +103,15 @@ impl Shared {
             #[cfg(feature = "testing")]
             leaks: Mutex::default(),
             timekeeper: Mutex::default(),
+        }
+    }
+
+    /// Counts something by name, on whatever thread this is.
+    #[cold]
+    pub(crate) fn count(self: &Arc<Self>, name: &Name, count: impl FnOnce(&mut AddressMetrics)) {
+        match current_of(self) {
+            Some(core) => core.ledger.count(name, count),
+            None => self.outside.count(name, count),
         }
     }
 
@@ -220,6 +240,28 @@ impl Runtime {
     /// What verticles share by name.
     pub fn shared_data(&self) -> SharedData {
         SharedData::new(&self.inner.shared)
+    }
+
+    /// How everything stands: what was sent, handled, failed, dropped at each address, how full the mailboxes are, how far
+    /// the loops lag behind. Each loop counts in plain cells and is asked for them now; that costs a turn of each loop, and
+    /// time in proportion to its addresses. Cancel safe.
+    ///
+    /// A loop that does not answer within a second is reported as such, with what can be known from outside.
+    ///
+    /// ```
+    /// # use vertebra::{Address, BoxError, Runtime};
+    /// # const NEWS: Address<u32> = Address::new("news");
+    /// # let rt = Runtime::builder().event_loops(2).build()?;
+    /// # rt.block_on(async {
+    /// rt.bus().publish(NEWS, 1);
+    /// let metrics = rt.metrics().await;
+    /// assert_eq!(metrics.address("news").map(|news| (news.sent, news.delivered)), Some((1, 0)));
+    /// assert!(metrics.loops.iter().all(|event_loop| event_loop.answered && event_loop.panics == 0));
+    /// # });
+    /// # Ok::<(), BoxError>(())
+    /// ```
+    pub fn metrics(&self) -> impl Future<Output = Metrics> + Send + use<> {
+        metrics::gather(&self.inner.shared)
     }
 
     /// How many event loops there are, the named ones not counted.

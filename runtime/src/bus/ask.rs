@@ -44,6 +44,7 @@ pub(super) fn ask<M: Message, R: Message>(
     message: M,
     headers: Headers,
 ) -> impl Future<Output = Result<R, RequestError>> + Send {
+    shared.outside.count(to.key(), |metrics| metrics.sent += 1);
     let (reply, outcome) = oneshot::channel();
     let deadline = shared.clock.ticks().saturating_add(nanos(timeout));
     let message = Some((message, headers, reply));

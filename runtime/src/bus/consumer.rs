@@ -12,10 +12,12 @@ use std::sync::Arc;
 
 use tokio::task::coop::has_budget_remaining;
 
+use crate::address::Name;
 use crate::error::Failure;
 use crate::event_loop::LoopCore;
 use crate::event_loop::watched::Whose;
 use crate::message::{Headers, Message};
+use crate::metrics::Gathered;
 use crate::panic::{contain, panic_text};
 
 use super::credit::Credit;
@@ -23,6 +25,8 @@ use super::intercept::{At, Kind};
 use super::outbox::Outbox;
 use super::replies::{Outcome, RemoteReply, Replies, ReplyKey};
 use super::slots::{Polled, Running, Slots};
+use super::tally::{Ledger, Tally};
+use super::trail::{Trail, spans_wanted};
 
 /// Which consumer of a loop, and which of those that had its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,6 +73,8 @@ pub(crate) trait Consume<M, R>: AnyConsumer {
     fn call(&self, core: &Rc<LoopCore>, message: M, headers: Headers) -> Called<M, R>;
     /// Says where the outcome of a suspended handler goes.
     fn reply_to(&self, slot: u32, reply_to: ReplyTo);
+    /// How many messages of this loop there is room for.
+    fn room(&self) -> usize;
     /// Puts a message into the mailbox; back it comes when there is no room.
     fn enqueue(&self, core: &LoopCore, envelope: Envelope<M>) -> Result<(), Envelope<M>>;
 }
@@ -97,6 +103,10 @@ pub(crate) trait AnyConsumer: 'static {
     fn at_end(&self, act: Box<dyn FnOnce()>);
     /// Nothing is queued, on its way or being handled; or it was given up.
     fn is_drained(&self) -> bool;
+    /// Adds what was counted here, and how it stands.
+    fn measure(&self, gathered: &mut Gathered);
+    /// Leaves what was counted here, before it goes.
+    fn retire(&self, ledger: &Ledger, name: &Name);
     /// Where one waits for that, among others.
     fn credit(&self) -> &Arc<Credit>;
     /// Drops what is queued and in flight and ends its requests; gives the number of messages given up, those on their
@@ -122,6 +132,9 @@ pub(crate) struct LocalConsumer<M, R, F, S> {
     scheduled: Cell<bool>,
     slots: Slots<F>,
     credit: Arc<Credit>,
+    tally: Tally,
+    /// Of suspended handlers, by slot; empty unless somebody looks at what is handled.
+    trails: RefCell<Vec<(u32, Trail)>>,
     /// Places of the credit whose messages have begun in this turn; given back together.
     owed: Cell<usize>,
     /// The requests of this loop that replies go to; known once there is one.
@@ -145,6 +158,12 @@ const DEPTH_MAX: usize = 16;
 /// The demand of a consumer that takes what comes.
 const FLOWING: usize = usize::MAX;
 
+/// Whether anybody looks at messages on their way: then they go all of the way, and more is done for each.
+#[inline]
+fn is_looked_at(core: &LoopCore) -> bool {
+    core.shared().interceptors.any() || spans_wanted()
+}
+
 impl<M, R, F, S> LocalConsumer<M, R, F, S>
 where
     M: Message,
@@ -152,7 +171,14 @@ where
     F: Future<Output = Result<R, Failure>> + 'static,
     S: Fn(M, Headers) -> F + 'static,
 {
-    pub(crate) fn new(address: Arc<str>, whose: Whose, bounds: Bounds, credit: Arc<Credit>, start: S) -> Self {
+    pub(crate) fn new(
+        address: Arc<str>,
+        whose: Whose,
+        bounds: Bounds,
+        credit: Arc<Credit>,
+        tally: Tally,
+        start: S,
+    ) -> Self {
         Self {
             key: Cell::new(ConsumerKey { place: u32::MAX, generation: 0 }),
             address,
@@ -163,6 +189,8 @@ where
             scheduled: Cell::new(false),
             slots: Slots::default(),
             credit,
+            tally,
+            trails: RefCell::default(),
             owed: Cell::new(0),
             replies: OnceCell::new(),
             reply_outboxes: RefCell::default(),
@@ -188,6 +216,38 @@ where
     /// Starts a handler and polls it once. Suspended, it stays in the slot that is given.
     #[inline]
     fn begin(
+        &self,
+        core: &Rc<LoopCore>,
+        message: M,
+        headers: Headers,
+        reply_to: ReplyTo,
+    ) -> Result<Result<R, Failure>, u32> {
+        match self.tally.begin() {
+            false => self.begin_now(core, message, headers, reply_to),
+            true => self.begin_measured(core, message, headers, reply_to),
+        }
+    }
+
+    #[cold]
+    fn begin_measured(
+        &self,
+        core: &Rc<LoopCore>,
+        message: M,
+        headers: Headers,
+        reply_to: ReplyTo,
+    ) -> Result<Result<R, Failure>, u32> {
+        let clock = &core.shared().clock;
+        let began = clock.ticks();
+        let begun = self.begin_now(core, message, headers, reply_to);
+        match &begun {
+            Ok(_) => self.tally.finished(clock.ticks().saturating_sub(began)),
+            Err(slot) => self.tally.suspended(*slot, began),
+        }
+        begun
+    }
+
+    #[inline]
+    fn begin_now(
         &self,
         core: &Rc<LoopCore>,
         message: M,
@@ -226,8 +286,17 @@ where
     fn begin_seen(&self, core: &Rc<LoopCore>, mut envelope: Envelope<M>) -> Result<Result<R, Failure>, u32> {
         let kind = if matches!(envelope.reply_to, ReplyTo::Published) { Kind::Published } else { Kind::Sent };
         match At::Loop(core).inbound(&self.address, kind, &mut envelope.headers, &envelope.message) {
-            Ok(()) => self.begin(core, envelope.message, envelope.headers, envelope.reply_to),
+            Ok(()) => {
+                let trail = Trail::new(core, &self.address, &envelope.headers);
+                let Envelope { message, headers, reply_to, .. } = envelope;
+                let begun = trail.within(core, || self.begin(core, message, headers, reply_to));
+                if let Err(slot) = &begun {
+                    self.trails.borrow_mut().push((*slot, trail));
+                }
+                begun
+            }
             Err(failure) => {
+                self.tally.begin();
                 contain(|| drop(envelope));
                 Ok(Err(failure))
             }
@@ -269,6 +338,12 @@ where
         self.slots.replace(core, self.key.get(), running);
     }
 
+    fn take_trail(&self, slot: u32) -> Option<Trail> {
+        let mut trails = self.trails.borrow_mut();
+        let at = trails.iter().position(|(known, _)| *known == slot)?;
+        Some(trails.swap_remove(at).1)
+    }
+
     fn replies(&self, core: &LoopCore) -> &Replies<R> {
         self.replies.get_or_init(|| core.replies())
     }
@@ -276,6 +351,9 @@ where
     /// The handler has finished.
     #[inline]
     fn reply(&self, core: &Rc<LoopCore>, reply_to: ReplyTo, result: Result<R, Failure>) {
+        if result.is_err() {
+            self.tally.fail();
+        }
         match reply_to {
             ReplyTo::Nobody | ReplyTo::Published => drop(contain(|| drop(result))),
             asked => self.answer(core, asked, Outcome::Replied(self.seen(core, result))),
@@ -352,7 +430,7 @@ where
     fn call(&self, core: &Rc<LoopCore>, message: M, headers: Headers) -> Called<M, R> {
         // What is in the queue was there first. What is being delivered has begun: it is taken out one at a time. What
         // somebody looks at on its way goes all of the way.
-        if core.shared().interceptors.any()
+        if is_looked_at(core)
             || !self.queue.borrow().is_empty()
             || !self.may_begin()
             || core.depth() >= DEPTH_MAX
@@ -363,6 +441,9 @@ where
         }
         match self.begin(core, message, headers, ReplyTo::Nobody) {
             Ok(result) => {
+                if result.is_err() {
+                    self.tally.fail();
+                }
                 self.after_work(core, 0);
                 Called::Done(result)
             }
@@ -372,6 +453,10 @@ where
 
     fn reply_to(&self, slot: u32, reply_to: ReplyTo) {
         self.slots.set_reply_to(slot, reply_to);
+    }
+
+    fn room(&self) -> usize {
+        if self.open.get() { self.bounds.mailbox.saturating_sub(self.queue.borrow().len()) } else { 0 }
     }
 
     fn enqueue(&self, core: &LoopCore, envelope: Envelope<M>) -> Result<(), Envelope<M>> {
@@ -413,7 +498,7 @@ where
                 room = true;
             }
             let reply_to = envelope.reply_to;
-            let begun = match core.shared().interceptors.any() {
+            let begun = match is_looked_at(core) {
                 false => self.begin(core, envelope.message, envelope.headers, reply_to),
                 true => self.begin_seen(core, envelope),
             };
@@ -430,12 +515,19 @@ where
     fn resume(&self, core: &Rc<LoopCore>, slot: u32) {
         // A waker that outlived its handler, or was called while the handler is being polled: nothing to do.
         let Some(mut running) = self.slots.suspended(slot) else { return };
+        let trail = self.take_trail(slot);
         let outer = core.enter_handler(self.whose);
-        let polled = running.poll();
+        let polled = match &trail {
+            None => running.poll(),
+            Some(trail) => trail.within(core, || running.poll()),
+        };
         core.leave_handler(outer);
         let reply_to = self.slots.reply_to(slot);
         let result = match polled {
-            Polled::Pending => return self.slots.put_back(running),
+            Polled::Pending => {
+                self.trails.borrow_mut().extend(trail.map(|trail| (slot, trail)));
+                return self.slots.put_back(running);
+            }
             Polled::Ready(result) => {
                 self.slots.give_back(running);
                 result
@@ -446,6 +538,7 @@ where
             }
             Polled::Panicked(panic) => Err(self.panicked(core, running, panic.as_ref())),
         };
+        self.tally.resumed(slot, &core.shared().clock);
         self.reply(core, reply_to, result);
         self.after_work(core, 0);
     }
@@ -482,6 +575,22 @@ where
         self.given_up.get() || (self.slots.in_flight() == 0 && nothing_comes())
     }
 
+    fn measure(&self, gathered: &mut Gathered) {
+        let metrics = gathered.at(&self.address);
+        self.tally.add_to(metrics);
+        let here = self.queue.borrow().iter().filter(|envelope| !envelope.holds_credit).count();
+        metrics.consumers += 1;
+        metrics.pending += here + self.credit.taken().saturating_sub(self.owed.get());
+        metrics.in_flight += self.slots.in_flight();
+        metrics.room += self.room();
+    }
+
+    fn retire(&self, ledger: &Ledger, name: &Name) {
+        if self.tally.has_counted() {
+            ledger.count(name, |metrics| self.tally.add_to(metrics));
+        }
+    }
+
     fn credit(&self) -> &Arc<Credit> {
         &self.credit
     }
@@ -504,7 +613,9 @@ where
         }
         // Wakes whoever waits for the end, too.
         self.credit.give_back(returned);
-        queued + self.credit.taken()
+        let discarded = queued + self.credit.taken();
+        self.tally.discard(discarded);
+        discarded
     }
 
     fn abandon(&self, core: &Rc<LoopCore>) -> usize {
@@ -512,6 +623,9 @@ where
         for slot in self.slots.occupied() {
             if let Some(running) = self.slots.suspended(slot) {
                 given_up += 1;
+                self.tally.fail();
+                self.tally.resumed(slot, &core.shared().clock);
+                drop(self.take_trail(slot));
                 let reply_to = self.slots.reply_to(slot);
                 self.cut_off(core, running);
                 self.answer(core, reply_to, Outcome::Closed);

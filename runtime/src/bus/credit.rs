@@ -68,6 +68,12 @@ impl Credit {
         taken & CLOSED != 0 || taken < self.room
     }
 
+    /// Places that are free now; none when it is closed.
+    pub(crate) fn free(&self) -> usize {
+        let taken = self.taken.load(Ordering::SeqCst);
+        if taken & CLOSED == 0 { self.room.saturating_sub(taken) } else { 0 }
+    }
+
     /// Places taken now.
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::SeqCst) & !CLOSED

@@ -14,6 +14,7 @@ use crate::panic::{contain, panic_text};
 use crate::runtime::Shared;
 
 use super::Bus;
+use super::trail::carry_on;
 
 /// A message as an interceptor sees it; see [`Bus::add_outbound_interceptor`].
 pub struct Delivery<'m> {
@@ -98,10 +99,13 @@ impl fmt::Debug for Chains {
 }
 
 /// All interceptors there are. Each loop keeps what it saw last; see [`LoopCore::chains`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Interceptors {
-    /// 0 when there are none: all that the way of a message looks at. Otherwise it changes with the chains.
+    /// 0 when there are none, and no headers to be carried on: all that the way of a message looks at. Otherwise it changes
+    /// with the chains.
     version: AtomicU64,
+    /// Whether headers are carried on.
+    carrying: bool,
     all: Mutex<All>,
 }
 
@@ -113,7 +117,11 @@ struct All {
 }
 
 impl Interceptors {
-    /// Whether there are any.
+    pub(crate) fn new(carrying: bool) -> Self {
+        Self { version: AtomicU64::new(u64::from(carrying)), carrying, all: Mutex::default() }
+    }
+
+    /// Whether anything is done to a message on its way.
     #[inline]
     pub(crate) fn any(&self) -> bool {
         self.version() != 0
@@ -157,8 +165,8 @@ impl Interceptors {
 
     fn changed(&self, all: &mut All) {
         all.changes += 1;
-        let none = all.chains.outbound.is_empty() && all.chains.inbound.is_empty();
-        self.version.store(if none { 0 } else { all.changes }, Ordering::Relaxed);
+        let none = all.chains.outbound.is_empty() && all.chains.inbound.is_empty() && !self.carrying;
+        self.version.store(if none { 0 } else { all.changes + 1 }, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, All> {
@@ -251,6 +259,9 @@ impl<'r> At<'r> {
         headers: &mut Headers,
         body: &M,
     ) -> Result<(), Failure> {
+        if let Self::Loop(core) = self {
+            carry_on(core, headers);
+        }
         run(&self.chains().outbound, &mut Delivery { address, kind, headers, body })
     }
 

@@ -30,14 +30,19 @@ pub(super) fn publish<M: Message + Clone, R: Message>(bus: &Bus, to: &Address<M,
     if bus.shared.interceptors.any() {
         let at = At::of(core.as_ref(), &bus.shared);
         if at.outbound(to.name(), Kind::Published, &mut headers, &message).is_err() {
+            bus.shared.count(to.key(), |metrics| metrics.sent += 1);
             contain(|| drop(message));
             return Published::default();
         }
     }
-    match core {
+    let published = match core {
         Some(core) => from_loop(&core, to, message, &headers),
         None => from_elsewhere(bus, to, message, &headers),
+    };
+    if published.dropped > 0 {
+        bus.shared.count(to.key(), |metrics| metrics.dropped += published.dropped as u64);
     }
+    published
 }
 
 fn from_loop<M: Message + Clone, R: Message>(
@@ -69,10 +74,12 @@ fn targets<M: Message, R: Message>(core: &Rc<LoopCore>, to: &Address<M, R>) -> R
         let Ok(route) = core.route(to) else { break };
         let targets = route.all(core);
         if !targets.is_empty() {
+            route.count_sent();
             return targets;
         }
         core.forget_route(to.key());
     }
+    core.ledger.count(to.key(), |metrics| metrics.sent += 1);
     Rc::new([])
 }
 
@@ -82,6 +89,7 @@ fn from_elsewhere<M: Message + Clone, R: Message>(
     message: M,
     headers: &Headers,
 ) -> Published {
+    bus.shared.outside.count(to.key(), |metrics| metrics.sent += 1);
     let served = bus.shared.registry.find(to.key()).filter(|served| served.spoken == Spoken::of::<M, R>());
     let registrations = served.map(|served| served.registrations().1).unwrap_or_default();
     hand_out(&registrations, message, |to, message| {

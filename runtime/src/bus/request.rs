@@ -88,6 +88,7 @@ impl<'b, M: Message, R: Message> Request<'b, M, R> {
         let at = At::of(core.as_ref(), &self.bus.shared);
         let seen = at.outbound(self.to.name(), Kind::Sent, headers, message);
         if seen.is_err() {
+            self.bus.shared.count(self.to.key(), |metrics| metrics.sent += 1);
             let failed = std::mem::replace(&mut self.state, State::Ended);
             contain(|| drop(failed));
         }
@@ -117,7 +118,10 @@ impl<'b, M: Message, R: Message> Request<'b, M, R> {
             Ok(Reached::Local(consumer)) => self.begin_here(core, consumer.as_ref(), message, headers),
             Ok(Reached::Remote(remote)) => self.begin_there(core, &remote, message, headers),
             Ok(Reached::Full(_)) => Poll::Ready(Err(self.overloaded())),
-            Err(NoRoute::NoHandlers) => Poll::Ready(Err(RequestError::NoHandlers { address: self.address() })),
+            Err(NoRoute::NoHandlers) => {
+                core.ledger.count(self.to.key(), |metrics| metrics.sent += 1);
+                Poll::Ready(Err(RequestError::NoHandlers { address: self.address() }))
+            }
             Err(NoRoute::WrongType { served }) => {
                 let called = Spoken::of::<M, R>().name;
                 Poll::Ready(Err(RequestError::WrongType { address: self.address(), served, called }))
@@ -203,7 +207,26 @@ impl<M: Message, R: Message> Future for Request<'_, M, R> {
     type Output = Result<R, RequestError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
+        let polled = self.advance(cx);
+        if let Poll::Ready(Err(error)) = &polled {
+            self.count(error);
+        }
+        polled
+    }
+}
+
+impl<M: Message, R: Message> Request<'_, M, R> {
+    /// Counted where it was asked.
+    #[cold]
+    fn count(&self, error: &RequestError) {
+        self.bus.shared.count(self.to.key(), |metrics| {
+            metrics.reply_failures.count(error.failure_type());
+            metrics.refused += u64::from(matches!(error, RequestError::Overloaded { .. }));
+        });
+    }
+
+    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<R, RequestError>> {
+        let this = self;
         if matches!(this.state, State::New(..)) {
             // Before the message is taken out: a task that only makes requests in place must yield like any other.
             let budget = ready!(tokio::task::coop::poll_proceed(cx));

@@ -6,14 +6,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::address::Address;
-use crate::event_loop::{LoopCore, NoRoute};
+use crate::event_loop::{LoopCore, NoRoute, current_of};
 use crate::message::Message;
+use crate::runtime::Shared;
 
 use super::consumer::{Consume, ConsumerKey};
 use super::credit::Credit;
 use super::delivery::RemoteMessage;
 use super::outbox::Outbox;
-use super::registry::{Registration, Served};
+use super::registry::{Registration, Served, Spoken};
 
 /// How an address with several consumers chooses the one that gets a message. Publish reaches them all in either case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,6 +59,8 @@ pub(crate) struct LocalRoute<M, R> {
     here: Cell<usize>,
     /// Whose turn it is.
     turn: Cell<usize>,
+    /// Messages that went this way.
+    sent: Cell<u64>,
 }
 
 impl<M: Message, R: Message> LocalRoute<M, R> {
@@ -68,6 +71,7 @@ impl<M: Message, R: Message> LocalRoute<M, R> {
             targets: RefCell::new(Rc::new([])),
             here: Cell::new(0),
             turn: Cell::new(0),
+            sent: Cell::new(0),
         };
         route.look_again(core);
         route
@@ -93,10 +97,16 @@ impl<M: Message, R: Message> LocalRoute<M, R> {
         if choice == 0 {
             return None;
         }
+        self.count_sent();
         let turn = self.turn.get();
         let turn = if turn >= choice { 0 } else { turn };
         self.turn.set(turn + 1);
         Some(targets[turn].clone())
+    }
+
+    #[inline]
+    pub(crate) fn count_sent(&self) {
+        self.sent.set(self.sent.get() + 1);
     }
 
     /// Every consumer.
@@ -154,6 +164,21 @@ fn find<M: Message, R: Message>(core: &LoopCore, to: &Address<M, R>) -> Result<T
     Err(NoRoute::NoHandlers)
 }
 
+/// The places that the consumers of an address have for messages of this thread.
+pub(super) fn room<M: Message, R: Message>(shared: &Arc<Shared>, at: &Address<M, R>) -> usize {
+    let Some(core) = current_of(shared) else {
+        let served = shared.registry.find(at.key()).filter(|served| served.spoken == Spoken::of::<M, R>());
+        let registrations = served.map(|served| served.registrations().1).unwrap_or_default();
+        return registrations.iter().map(|known| known.credit.free()).sum();
+    };
+    let Ok(route) = core.route(at) else { return 0 };
+    let room = |target: &Target<M, R>| match target {
+        Target::Local(consumer) => consumer.room(),
+        Target::Remote(remote) => remote.credit.free(),
+    };
+    route.all(&core).iter().map(room).sum()
+}
+
 /// A consumer that can be handed a message.
 pub(crate) enum Reached<M, R> {
     /// On this loop.
@@ -171,7 +196,7 @@ pub(crate) fn reach<M: Message, R: Message>(core: &LoopCore, to: &Address<M, R>)
             Target::Local(consumer) => return Ok(Reached::Local(consumer)),
             Target::Remote(remote) if remote.credit.take(1) == 1 => return Ok(Reached::Remote(remote)),
             // Closed after it was found: it is out of the registry already, the next look finds another one or none.
-            Target::Remote(remote) if remote.credit.is_closed() => {}
+            Target::Remote(remote) if remote.credit.is_closed() => core.uncount_sent(to.key()),
             Target::Remote(remote) => return Ok(Reached::Full(Arc::clone(&remote.credit))),
         }
     }
@@ -185,6 +210,10 @@ pub(super) const CLOSING_TRIES: usize = 64;
 pub(crate) trait AnyRoute: Any {
     fn served(&self) -> &Arc<Served>;
     fn as_any(self: Rc<Self>) -> Rc<dyn Any>;
+    /// Messages that went this way.
+    fn sent(&self) -> u64;
+    /// One of them was counted twice.
+    fn uncount_sent(&self);
     /// Whether the loop may forget it: nobody serves the address.
     fn is_gone(&self, core: &LoopCore) -> bool;
 }
@@ -192,6 +221,14 @@ pub(crate) trait AnyRoute: Any {
 impl<M: Message, R: Message> AnyRoute for LocalRoute<M, R> {
     fn served(&self) -> &Arc<Served> {
         self.served()
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent.get()
+    }
+
+    fn uncount_sent(&self) {
+        self.sent.set(self.sent.get().saturating_sub(1));
     }
 
     fn as_any(self: Rc<Self>) -> Rc<dyn Any> {

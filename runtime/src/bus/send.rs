@@ -89,12 +89,14 @@ impl<'b, M: Message, R: Message> Sending<'b, M, R> {
         waiting.polls += 1;
         for _ in 0..LOOKS_PER_POLL {
             if waiting.timer.is_over(shared, waiting.deadline, cx) {
+                count_refused(self.bus, &self.to);
                 return Poll::Ready(Err(SendError::Full(full.message)));
             }
             if !waiting.wait_at(full.at, cx) {
                 self.message = Some((full.message, full.headers));
                 return Poll::Pending;
             }
+            uncount_sent(self.bus, &self.to);
             full = match attempt(self.bus, &self.to, full.message, full.headers) {
                 Attempt::Done(result) => return Poll::Ready(result),
                 Attempt::Full(full) => full,
@@ -143,6 +145,9 @@ impl<M: Message, R: Message> Future for Sending<'_, M, R> {
             && let Err(failure) = intercept(this.bus, &this.to, &message, &mut headers)
         {
             return Poll::Ready(Err(SendError::Failed(message, failure)));
+        }
+        if this.waiting.is_some() {
+            uncount_sent(this.bus, &this.to);
         }
         match attempt(this.bus, &this.to, message, headers) {
             Attempt::Done(result) => Poll::Ready(result),
@@ -218,7 +223,25 @@ pub(super) fn try_send<M: Message, R: Message>(
     }
     match attempt(bus, to, message, headers) {
         Attempt::Done(result) => result,
-        Attempt::Full(full) => Err(SendError::Full(full.message)),
+        Attempt::Full(full) => {
+            count_refused(bus, to);
+            Err(SendError::Full(full.message))
+        }
+    }
+}
+
+/// A message ended for want of room.
+#[cold]
+fn count_refused<M: Message, R: Message>(bus: &Bus, to: &Address<M, R>) {
+    bus.shared.count(to.key(), |metrics| metrics.refused += 1);
+}
+
+/// A message that has waited is tried again, and counted once more.
+#[cold]
+fn uncount_sent<M: Message, R: Message>(bus: &Bus, to: &Address<M, R>) {
+    match current_of(&bus.shared) {
+        Some(core) => core.uncount_sent(to.key()),
+        None => bus.shared.outside.count(to.key(), |metrics| metrics.sent = metrics.sent.saturating_sub(1)),
     }
 }
 
@@ -232,7 +255,11 @@ fn intercept<M: Message, R: Message>(
 ) -> Result<(), Failure> {
     if bus.shared.interceptors.any() {
         let core = current_of(&bus.shared);
-        return At::of(core.as_ref(), &bus.shared).outbound(to.name(), Kind::Sent, headers, message);
+        let seen = At::of(core.as_ref(), &bus.shared).outbound(to.name(), Kind::Sent, headers, message);
+        if seen.is_err() {
+            bus.shared.count(to.key(), |metrics| metrics.sent += 1);
+        }
+        return seen;
     }
     Ok(())
 }
@@ -266,11 +293,15 @@ fn from_loop<M: Message, R: Message>(
             Attempt::Done(Ok(()))
         }
         Ok(Reached::Full(credit)) => Attempt::Full(Full { message, headers, at: NoRoom::There(credit) }),
-        Err(why) => Attempt::Done(Err(no_route(&why, message))),
+        Err(why) => {
+            core.ledger.count(to.key(), |metrics| metrics.sent += 1);
+            Attempt::Done(Err(no_route(&why, message)))
+        }
     }
 }
 
 fn from_elsewhere<M: Message, R: Message>(bus: &Bus, to: &Address<M, R>, message: M, headers: Headers) -> Attempt<M> {
+    bus.shared.outside.count(to.key(), |metrics| metrics.sent += 1);
     let registration = match elsewhere::reach(&bus.shared, to) {
         Ok(registration) => registration,
         Err(why) => return refused(why, message, headers),

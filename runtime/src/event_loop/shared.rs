@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::bus::consumer::ConsumerKey;
 use crate::bus::waiters::Waiters;
+use crate::metrics::LoopMetrics;
 
 use super::watched::Watched;
 use super::{LoopCore, with_current};
@@ -177,6 +178,14 @@ impl LoopShared {
             let Ok(late) = self.leftover.try_recv() else { break };
             drop(late);
         }
+    }
+
+    /// What any thread may know of how the loop stands.
+    pub(crate) fn measure(&self, metrics: &mut LoopMetrics) {
+        metrics.name.clone_from(&self.name);
+        metrics.inbox = self.inbox.len();
+        metrics.panics = self.panics.load(Ordering::Relaxed);
+        metrics.abandoned = self.abandoned.load(Ordering::Relaxed);
     }
 
     // ---- for the driver

@@ -16,6 +16,7 @@ mod headers;
 mod interceptor;
 mod kit;
 mod ledger;
+mod metrics;
 mod ordering;
 mod pause_resume_fetch;
 mod publish;

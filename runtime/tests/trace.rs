@@ -1,0 +1,168 @@
+//! Spans of what is handled, and the headers that go from a message to those its handler sends.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+use vertebra::testing::TestRuntime;
+use vertebra::{Address, BoxError, Context, Deploy, Failure, Handler, Headers, Runtime, Verticle};
+
+use support::{Gate, Seen};
+
+const FIRST: Address<&'static str, String> = Address::new("trace.first");
+const SECOND: Address<u32, String> = Address::new("trace.second");
+
+/// Asks the second address in its handler, and says what that one got.
+#[derive(Clone, Default)]
+struct Relay {
+    gate: Gate,
+}
+
+impl Verticle for Relay {
+    async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        ctx.serve(FIRST).register()?;
+        ctx.serve(SECOND).register()?;
+        Ok(())
+    }
+}
+
+impl Handler<&'static str> for Relay {
+    type Reply = String;
+    async fn handle(&self, own: &'static str, ctx: &Context<Self>) -> Result<String, Failure> {
+        let at_once = ctx.bus().request(SECOND, 1).await?;
+        self.gate.wait().await;
+        let mut later = ctx.bus().request(SECOND, 2);
+        if !own.is_empty() {
+            later = later.header("traceparent", own);
+        }
+        Ok(format!("{at_once} {}", later.await?))
+    }
+}
+
+impl Handler<u32> for Relay {
+    type Reply = String;
+    async fn handle(&self, number: u32, ctx: &Context<Self>) -> Result<String, Failure> {
+        let value = |name| ctx.headers().get(name).unwrap_or("-");
+        Ok(format!("{number}:{}/{}/{}", value("traceparent"), value("tracestate"), value("tenant")))
+    }
+}
+
+fn traced(trace: &str) -> Headers {
+    let mut headers = Headers::default();
+    headers.append("Traceparent", trace);
+    headers.append("tracestate", "s");
+    headers.append("tenant", "t");
+    headers
+}
+
+fn run(carrying: bool, own: &'static str, expected: [&str; 2]) {
+    let builder = Runtime::builder().event_loops(2);
+    let builder = if carrying { builder.carry_headers(["traceparent", "tracestate"]) } else { builder };
+    let rt = builder.build().unwrap();
+    rt.block_on(async {
+        let relay = Relay::default();
+        let factory = relay.clone();
+        rt.deploy(Deploy::new(move || factory.clone()).instances(2)).await.unwrap();
+        let asks = [("a", expected[0]), ("b", expected[1])].map(|(trace, expected)| {
+            let bus = rt.bus().clone();
+            let asking = async move { bus.request(FIRST, own).headers(traced(trace)).await };
+            (tokio::task::spawn_local(asking), expected)
+        });
+        tokio::task::yield_now().await;
+        relay.gate.open();
+        for (asking, expected) in asks {
+            assert_eq!(asking.await.unwrap().unwrap(), expected);
+        }
+        let without = rt.bus().request(FIRST, own).await.unwrap();
+        let own = if own.is_empty() { "-" } else { own };
+        assert_eq!(without, format!("1:-/-/- 2:{own}/-/-"), "nothing is left of those before");
+        rt.shutdown(std::time::Duration::from_secs(5)).await;
+    });
+}
+
+/// Two messages are handled at the same time, and each hands on its own context, before and after it was suspended.
+#[test]
+fn headers_of_these_names_go_on_from_a_message_to_what_its_handler_sends() {
+    run(true, "", ["1:a/s/- 2:a/s/-", "1:b/s/- 2:b/s/-"]);
+}
+
+#[test]
+fn a_value_of_its_own_comes_before_one_that_is_carried_on() {
+    run(true, "own", ["1:a/s/- 2:own/s/-", "1:b/s/- 2:own/s/-"]);
+}
+
+#[test]
+fn nothing_is_carried_on_unless_it_was_asked_for() {
+    run(false, "", ["1:-/-/- 2:-/-/-", "1:-/-/- 2:-/-/-"]);
+}
+
+/// Notes each span, and in which one something was logged.
+struct Spans {
+    seen: Seen<String>,
+    last: AtomicU64,
+}
+
+impl Subscriber for Spans {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "vertebra" || metadata.target() == "test"
+    }
+
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        self.seen.note(format!("new {}", span.metadata().name()));
+        Id::from_u64(self.last.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        if event.metadata().target() == "test" {
+            self.seen.note("logged".to_owned());
+        }
+    }
+
+    fn enter(&self, id: &Id) {
+        self.seen.note(format!("in {}", id.into_u64()));
+    }
+
+    fn exit(&self, id: &Id) {
+        self.seen.note(format!("out {}", id.into_u64()));
+    }
+}
+
+/// A span is entered each time the handler runs, the first time and after it was suspended; with nobody there who wants
+/// spans, nothing of it is seen.
+#[test]
+fn each_message_that_is_handled_has_a_span() {
+    let seen = Seen::default();
+    let spans = Spans { seen: seen.clone(), last: AtomicU64::new(0) };
+    tracing::subscriber::with_default(spans, || {
+        TestRuntime::paused(|rt| async move {
+            let gate = Gate::default();
+            let waiting = gate.clone();
+            let logging = move |()| {
+                let gate = waiting.clone();
+                async move {
+                    tracing::info!(target: "test", "before");
+                    gate.wait().await;
+                    tracing::info!(target: "test", "after");
+                    Ok(())
+                }
+            };
+            const LOGGING: Address<()> = Address::new("trace.logging");
+            rt.stub(LOGGING, logging).await.unwrap();
+            let bus = rt.bus().clone();
+            let asking = tokio::task::spawn_local(async move { bus.request(LOGGING, ()).await });
+            for _ in 0..8 {
+                tokio::task::yield_now().await;
+            }
+            gate.open();
+            asking.await.unwrap().unwrap();
+        });
+    });
+    assert_eq!(seen.all(), ["new handle", "in 1", "logged", "out 1", "in 1", "logged", "out 1"]);
+}
