@@ -15,6 +15,7 @@ mod acceptor;
 mod admin;
 mod admin_guard;
 mod answer;
+mod bus_metrics;
 mod client_ip;
 mod connection;
 mod connections;

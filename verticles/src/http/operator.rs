@@ -11,11 +11,13 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use vertebra::{Bus, Clock};
 
 use super::admin_guard::Guard;
 use super::answer::{self, Response};
+use super::bus_metrics;
 use super::connections::Routes;
 use super::dependencies;
 use super::metrics::Route;
@@ -53,7 +55,7 @@ impl Routes for Operator {
         }
         let path = parts.uri.path();
         let response = match (&parts.method, path) {
-            (&Method::GET | &Method::HEAD, "/metrics") => self.metrics(),
+            (&Method::GET | &Method::HEAD, "/metrics") => self.metrics().await,
             (&Method::GET | &Method::HEAD, "/health/deps") => {
                 let report = dependencies::report(&self.bus, &self.clock, self.event_loops, &self.data_dir).await;
                 answer::json(StatusCode::OK, HeaderMap::new(), report)
@@ -76,9 +78,14 @@ impl Routes for Operator {
 }
 
 impl Operator {
-    fn metrics(&self) -> Response {
+    async fn metrics(&self) -> Response {
+        let mut bus = Registry::default();
+        bus_metrics::register(&mut bus, &self.bus.metrics().await);
         let mut text = String::new();
-        if let Err(error) = prometheus_client::encoding::text::encode(&mut text, &self.registry) {
+        let written = text::encode_registry(&mut text, &self.registry)
+            .and_then(|()| text::encode_registry(&mut text, &bus))
+            .and_then(|()| text::encode_eof(&mut text));
+        if let Err(error) = written {
             tracing::error!(%error, "the metrics could not be written");
             return answer::fixed(StatusCode::INTERNAL_SERVER_ERROR, r#"{"error":"the metrics could not be written"}"#);
         }
