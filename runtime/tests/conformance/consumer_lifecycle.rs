@@ -4,11 +4,13 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use vertebra::testing::TestRuntime;
-use vertebra::{Address, BoxError, Context, Deploy, Failure, Handler, Request, RequestError, SendError, Verticle};
+use vertebra::{
+    Address, BoxError, Context, Deploy, Failure, Handler, Published, Request, RequestError, SendError, Verticle,
+};
 
 use super::tap::{LAST, NUMBERS, Registering, Tap, Turn, WAITS, ask, send, turn};
 use crate::promises;
-use crate::support::{Seen, eventually};
+use crate::support::{Seen, eventually, on_a_loop};
 
 async fn in_order(asked: Vec<Request<'_, u32, u32>>) -> Vec<u32> {
     let mut replies = Vec::new();
@@ -238,5 +240,22 @@ promises! {
         assert_eq!(rt.bus().request(NUMBERS, 1).await.map_err(|error| error.code()), Err(Some(Failure::UNSPECIFIED)));
         assert_eq!(rt.bus().request(NUMBERS, 2).await, Ok(2));
         assert_eq!(seen.all(), [0, 1, 2, 0, 1, 2]);
+    }
+
+    /// In one process every consumer is a local one, and there is no other kind to register: it is reached from its own
+    /// loop, from others and from threads that are none, by every verb, and nothing about it leaves the process.
+    async fn v107_every_consumer_is_a_local_one(rt: &TestRuntime) {
+        let tap = Tap::open(&rt).await;
+        let verbs = |bus: vertebra::Bus, _| async move {
+            bus.send(NUMBERS, 1).await.unwrap();
+            assert_eq!(bus.publish(NUMBERS, 2), Published { reached: 1, dropped: 0 });
+            assert_eq!(bus.request(NUMBERS, 3).await, Ok(3));
+        };
+        verbs(rt.bus().clone(), rt.clock().clone()).await;
+        for _ in 0..4 {
+            on_a_loop(&rt, verbs).await;
+        }
+        eventually(rt.clock(), "all of them", || tap.finished.len() == 15).await;
+        assert_eq!(tap.finished.all(), [1, 2, 3].repeat(5));
     }
 }

@@ -1,10 +1,16 @@
 //! Holding messages back, and letting them come.
 
+use std::cell::OnceCell;
+use std::thread::{self, ThreadId};
+
 use vertebra::testing::TestRuntime;
+use vertebra::{Address, BoxError, Consumer, Context, Deploy, Failure, Handler, Verticle};
 
 use super::tap::{NUMBERS, Tap, Turn, ask, send, turn};
 use crate::promises;
-use crate::support::eventually;
+use crate::support::{Seen, eventually};
+
+const PAUSED: Address<bool> = Address::new("paused");
 
 promises! {
     /// A consumer flows until it is paused; then messages wait, and come in their order when it is resumed.
@@ -76,5 +82,53 @@ promises! {
         turn(&rt, Turn::Resume).await;
         assert_eq!(asked.await.unwrap(), Ok(2));
         assert_eq!(rt.bus().request(NUMBERS, 3).await, Ok(3));
+    }
+
+    /// A consumer of a worker verticle that is paused and resumed handles on the thread its instance is pinned to, as before.
+    async fn v113_a_worker_that_is_resumed_handles_on_its_own_thread(rt: &TestRuntime) {
+        struct Working {
+            consumer: OnceCell<Consumer>,
+            threads: Seen<(u32, ThreadId)>,
+        }
+        impl Verticle for Working {
+            async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+                let consumer = ctx.serve(NUMBERS).register()?;
+                self.consumer.get_or_init(|| consumer);
+                ctx.serve(PAUSED).register()?;
+                Ok(())
+            }
+        }
+        impl Handler<u32> for Working {
+            type Reply = u32;
+            async fn handle(&self, number: u32, _: &Context<Self>) -> Result<u32, Failure> {
+                self.threads.note((number, thread::current().id()));
+                Ok(number)
+            }
+        }
+        impl Handler<bool> for Working {
+            type Reply = ();
+            async fn handle(&self, paused: bool, _: &Context<Self>) -> Result<(), Failure> {
+                match (paused, self.consumer.get()) {
+                    (true, Some(consumer)) => consumer.pause(),
+                    (false, Some(consumer)) => consumer.resume(),
+                    (_, None) => {}
+                }
+                Ok(())
+            }
+        }
+        let threads = Seen::default();
+        let kept = threads.clone();
+        let factory = move || Working { consumer: OnceCell::new(), threads: kept.clone() };
+        rt.deploy(Deploy::new(factory).worker("pool", 2)).await.unwrap();
+        rt.bus().request(NUMBERS, 0).await.unwrap();
+        rt.bus().request(PAUSED, true).await.unwrap();
+        send(&rt, 1..4).await;
+        rt.bus().request(PAUSED, true).await.unwrap();
+        assert_eq!(threads.len(), 1);
+        rt.bus().request(PAUSED, false).await.unwrap();
+        eventually(rt.clock(), "those that waited", || threads.len() == 4).await;
+        let (numbers, mut on): (Vec<_>, Vec<_>) = threads.all().into_iter().unzip();
+        on.dedup();
+        assert_eq!((numbers, on.len()), (vec![0, 1, 2, 3], 1));
     }
 }
