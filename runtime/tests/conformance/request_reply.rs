@@ -4,13 +4,61 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vertebra::testing::TestRuntime;
-use vertebra::{Address, BuildError, FailureType, RequestError, Runtime};
+use vertebra::{
+    Address, BoxError, BuildError, Context, ConversationError, Deploy, Failure, FailureType, Handler, RequestError,
+    Runtime, Verticle,
+};
 
 use crate::kit::{Kit, NOBODY, NOTES, starting};
 use crate::promises;
 use crate::support::{Census, Gate, Seen, eventually};
 
 const SLOW: Address<u32, Arc<()>> = Address::new("slow");
+/// The reply is where to go on; what is replied there is where to go on from there.
+const STAIRS: Address<(), Step> = Address::new("stairs");
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How far up, and where the next step is asked for.
+struct Step(u32, Address<(), Step>);
+
+/// Leads upwards, by a conversation for each step.
+struct Stairs(Seen<ConversationError>);
+
+impl Verticle for Stairs {
+    async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        ctx.serve(STAIRS).register()?;
+        Ok(())
+    }
+}
+
+impl Handler<()> for Stairs {
+    type Reply = Step;
+
+    async fn handle(&self, (): (), ctx: &Context<Self>) -> Result<Step, Failure> {
+        let (address, mut conversation) = ctx.conversation(PATIENCE);
+        let task = ctx.clone();
+        ctx.spawn(async move {
+            for height in 1.. {
+                match conversation.next().await {
+                    Ok(((), answer)) => {
+                        let (next, then) = task.conversation(PATIENCE);
+                        answer.reply(Step(height, next));
+                        conversation = then;
+                    }
+                    Err(error) => return task.verticle().0.note(error),
+                }
+            }
+        });
+        Ok(Step(0, address))
+    }
+}
+
+async fn stairs(rt: &TestRuntime) -> Seen<ConversationError> {
+    let ended = Seen::default();
+    let noted = ended.clone();
+    rt.deploy(Deploy::new(move || Stairs(noted.clone()))).await.unwrap();
+    ended
+}
 
 promises! {
     /// A request resolves to what its handler returned.
@@ -94,6 +142,20 @@ promises! {
         eventually(rt.clock(), "nobody keeps a reply", || census.alive() == 0).await;
     }
 
+    /// A reply can carry an address to answer to, and so on for as long as both sides want.
+    async fn v035_a_reply_can_be_answered_again_and_again(rt: &TestRuntime) {
+        stairs(&rt).await;
+        let Step(height, mut next) = rt.bus().request(STAIRS, ()).await.unwrap();
+        assert_eq!(height, 0);
+        for expected in 1..=50 {
+            let Step(height, then) = rt.bus().request(next.clone(), ()).await.unwrap();
+            assert_eq!(height, expected);
+            // What has been answered is over: its address is nobody's.
+            eventually(rt.clock(), "the step before is gone", || rt.bus().try_send(next.clone(), ()).is_err()).await;
+            next = then;
+        }
+    }
+
     /// A caller goes on where it asked: on its own event loop, or on its own thread when that is none.
     async fn v038_a_caller_goes_on_where_it_asked(rt: &TestRuntime) {
         Kit::open().deploy(&rt, 4).await;
@@ -166,6 +228,20 @@ promises! {
         assert!(rt.bus().request(SLOW, 2).await.is_ok());
         eventually(rt.clock(), "nobody keeps the reply that came too late", || census.alive() == 0).await;
     }
+}
+
+/// A conversation that is offered when nobody asked ends when its time is up: nobody has its address.
+#[test]
+fn v034_a_conversation_offered_to_nobody_ends_by_its_time() {
+    TestRuntime::paused(|rt| async move {
+        let ended = stairs(&rt).await;
+        let before = rt.elapsed();
+        rt.bus().send(STAIRS, ()).await.unwrap();
+        rt.clock().sleep(PATIENCE - Duration::from_millis(1)).await;
+        assert_eq!((ended.len(), rt.elapsed() - before), (0, PATIENCE - Duration::from_millis(1)));
+        rt.clock().sleep(Duration::from_millis(2)).await;
+        assert_eq!(ended.all(), [ConversationError::Timeout { after: PATIENCE }]);
+    });
 }
 
 /// Without a time-out of its own a request waits for 30 s, to the millisecond.
