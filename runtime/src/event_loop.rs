@@ -9,6 +9,8 @@ pub(crate) mod driver;
 #[cfg(feature = "testing")]
 pub(crate) mod leaks;
 pub(crate) mod shared;
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;
 pub(crate) mod thread;
 mod ticks;
 pub(crate) mod watched;

@@ -36,6 +36,7 @@ mod reply_failure;
 mod report;
 mod runtime;
 mod shared_data;
+mod sync;
 mod timers;
 mod verticle;
 mod watchdog;

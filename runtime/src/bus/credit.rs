@@ -1,6 +1,6 @@
 //! The room a consumer has for messages of other event loops, counted where every loop can see it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 use super::waiters::Waiters;
 

@@ -1,10 +1,10 @@
 //! Who waits for room somewhere, and how they are told that there is some.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use crate::panic::contain;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Futures that wait for something which any thread may bring about. One entry per waiting future.
 #[derive(Debug, Default)]

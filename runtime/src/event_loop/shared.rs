@@ -2,14 +2,15 @@
 
 use std::any::Any;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use crate::bus::consumer::ConsumerKey;
 use crate::bus::waiters::Waiters;
 use crate::metrics::LoopMetrics;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{self, Mutex, MutexGuard, PoisonError};
 
 use super::watched::Watched;
 use super::{LoopCore, with_current};
@@ -78,6 +79,7 @@ pub(crate) struct Inbox(flume::Receiver<Box<dyn Parcel>>);
 
 impl Inbox {
     pub(crate) fn take(&self) -> Option<Box<dyn Parcel>> {
+        sync::step();
         self.0.try_recv().ok()
     }
 }
@@ -112,6 +114,7 @@ impl LoopShared {
         if self.has_ended() {
             return Err(Refused::Ended(parcel));
         }
+        sync::step();
         match self.inbox.try_send(parcel) {
             Ok(()) => {
                 self.notify();
@@ -175,6 +178,7 @@ impl LoopShared {
 
     fn empty_inbox(&self) {
         for _ in 0..INBOX_PARCELS {
+            sync::step();
             let Ok(late) = self.leftover.try_recv() else { break };
             drop(late);
         }
