@@ -142,7 +142,11 @@ impl Consumer {
         Ended::new(&self.core, self.key)
     }
 
+    /// `None` as well when it was handed on to another instance: it is that one's now.
     fn local(&self) -> Option<Rc<dyn AnyConsumer>> {
+        if !self.consumers.borrow().get(self.place).is_some_and(|known| known.key == self.key) {
+            return None;
+        }
         self.core.any_consumer(self.key)
     }
 
@@ -157,7 +161,7 @@ impl Consumer {
     fn forget(&self) {
         {
             let mut consumers = self.consumers.borrow_mut();
-            if consumers.get(self.place).is_some_and(|(_, key)| *key == self.key) {
+            if consumers.get(self.place).is_some_and(|known| known.key == self.key) {
                 consumers.remove(self.place);
             }
         }

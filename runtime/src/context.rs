@@ -1,8 +1,9 @@
 //! What an instance may do: reach the bus, serve addresses, wait, run tasks of its own.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +22,9 @@ use crate::deploy::Deploy;
 use crate::deployment::{Deployment, DeploymentId};
 use crate::deployments;
 use crate::error::{BlockingError, DeployError, Failure, RegisterError};
-use crate::life::{Life, Owner, Stopping, Task};
+use crate::life::{Held, Kept, Life, Owner, Registered, Stopping, Task};
 use crate::message::{Headers, Message};
+use crate::seat::Seat;
 use crate::shared_data::SharedData;
 use crate::timers::TimerId;
 use crate::verticle::{Handler, Verticle};
@@ -59,6 +61,29 @@ pub(crate) enum Occasion {
 pub(crate) struct Instance<V> {
     pub(crate) verticle: V,
     pub(crate) life: Life,
+    pub(crate) seat: Weak<Seat<V>>,
+}
+
+/// Whose handlers a registration starts.
+enum Whom<V> {
+    /// Those of the instance that has the place at the time.
+    Seat(Rc<Seat<V>>),
+    /// Those of an instance that has lost its place, and cannot register any more.
+    Instance(Rc<Instance<V>>),
+}
+
+impl<V: Verticle> Whom<V> {
+    fn new(instance: &Rc<Instance<V>>) -> Self {
+        instance.seat.upgrade().map_or_else(|| Self::Instance(Rc::clone(instance)), Self::Seat)
+    }
+
+    #[inline]
+    fn instance(&self) -> Rc<Instance<V>> {
+        match self {
+            Self::Seat(seat) => seat.current(),
+            Self::Instance(instance) => Rc::clone(instance),
+        }
+    }
 }
 
 impl<V: 'static> Owner for Instance<V> {
@@ -255,15 +280,17 @@ impl<V: Verticle> Context<V> {
         R: Message,
         V: Handler<M, Reply = R>,
     {
-        let instance = Rc::clone(&self.instance);
         let name: Rc<str> = address.name().into();
+        // Not the instance itself: another one may come to have its place, and handle what comes here then.
+        let whose = Whom::new(&self.instance);
         let start = move |message, headers| {
+            let instance = whose.instance();
             let published = instance.life.core.is_published();
             let occasion = Occasion::Message { address: Rc::clone(&name), published };
-            let ctx = Context { instance: Rc::clone(&instance), occasion, headers };
+            let ctx = Context { instance, occasion, headers };
             async move { ctx.instance.verticle.handle(message, &ctx).await }
         };
-        Serve::new(self, address, start)
+        Serve::new(self, address, Kept::handler::<M, R>(), start)
     }
 
     /// Serves an address with a closure: for a second address with a message type that has a handler already, and for
@@ -276,7 +303,14 @@ impl<V: Verticle> Context<V> {
         H: Fn(M) -> F + 'static,
         F: Future<Output = Result<R, Failure>> + 'static,
     {
-        Serve::new(self, address, move |message, _headers| handler(message))
+        let held: Rc<Held<H>> = Rc::new(RefCell::new(Rc::new(handler)));
+        let kept = Kept::closure::<M, R, H>(&held);
+        let start = move |message, _headers| {
+            // Out of its cell before it is called: it may do anything.
+            let handler = Rc::clone(&held.borrow());
+            handler(message)
+        };
+        Serve::new(self, address, kept, start)
     }
 
     /// Opens a conversation: an address of its own, for the other side to go on at, and this side of it. Put the address into
@@ -433,6 +467,7 @@ where
 pub struct Serve<'c, V: Verticle, M, R, S> {
     ctx: &'c Context<V>,
     address: Address<M, R>,
+    kept: Kept,
     start: S,
     bounds: Bounds,
     route: Route,
@@ -440,10 +475,10 @@ pub struct Serve<'c, V: Verticle, M, R, S> {
 }
 
 impl<'c, V: Verticle, M: Message, R: Message, S: HandlerFn<M, R>> Serve<'c, V, M, R, S> {
-    fn new(ctx: &'c Context<V>, address: Address<M, R>, start: S) -> Self {
+    fn new(ctx: &'c Context<V>, address: Address<M, R>, kept: Kept, start: S) -> Self {
         let mailbox = ctx.life().core.shared().options.mailbox;
         let bounds = Bounds { mailbox, in_flight: IN_FLIGHT_DEFAULT };
-        Self { ctx, address, start, bounds, route: Route::default(), paused: false }
+        Self { ctx, address, kept, start, bounds, route: Route::default(), paused: false }
     }
 
     /// How many handlers of this consumer may be suspended at a time; further messages stay in the mailbox. 1 is strict
@@ -489,6 +524,15 @@ impl<'c, V: Verticle, M: Message, R: Message, S: HandlerFn<M, R>> Serve<'c, V, M
         if life.is_stopping() {
             return Err(RegisterError::Stopping { address: self.address.name().into() });
         }
+        let name = self.address.key();
+        let inherited = self.ctx.instance.seat.upgrade().and_then(|seat| seat.claim(life, name.as_str(), &self.kept));
+        if let Some(inherited) = inherited {
+            inherited.kept.replace_by(&self.kept);
+            if let Some(consumer) = life.core.any_consumer(inherited.key) {
+                consumer.take_over(&life.core, self.paused);
+            }
+            return Ok(life.remember(inherited));
+        }
         let credit = Arc::new(Credit::new(self.bounds.mailbox));
         let one_in = life.core.shared().options.handler_time_one_in;
         let start = self.start;
@@ -502,13 +546,12 @@ impl<'c, V: Verticle, M: Message, R: Message, S: HandlerFn<M, R>> Serve<'c, V, M
         let typed: Rc<dyn Consume<M, R>> = consumer.clone();
         let key = life.core.place_consumer(any, typed, |key| consumer.placed(key));
         let registration = Registration { event_loop: life.core.id(), consumer: key, credit };
-        let name = self.address.key();
         let added = life.core.shared().registry.add(name, Spoken::of::<M, R>(), self.route, registration);
         if let Err(error) = added {
             life.core.remove_consumer(name, key);
             return Err(error);
         }
-        Ok(life.remember(name.clone(), key))
+        Ok(life.remember(Registered { name: name.clone(), key, kept: self.kept }))
     }
 }
 

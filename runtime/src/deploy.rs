@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::restart::Restart;
 use crate::verticle::Verticle;
 
 /// A deployment in the making; [`Runtime::deploy`](crate::Runtime::deploy) carries it out.
@@ -26,6 +27,7 @@ pub struct Deploy<V> {
     pub(crate) instances: usize,
     pub(crate) place: Place,
     pub(crate) config: Option<Arc<dyn Any + Send + Sync>>,
+    pub(crate) restart: Restart,
 }
 
 /// Where instances go.
@@ -47,6 +49,7 @@ impl<V> Clone for Deploy<V> {
             instances: self.instances,
             place: self.place.clone(),
             config: self.config.clone(),
+            restart: self.restart,
         }
     }
 }
@@ -57,7 +60,14 @@ impl<V: Verticle> Deploy<V> {
         let name = std::any::type_name::<V>();
         let name = name.split('<').next().unwrap_or(name);
         let name = name.rsplit("::").next().unwrap_or(name).to_owned();
-        Self { factory: Arc::new(factory), name, instances: 1, place: Place::InTurn, config: None }
+        Self {
+            factory: Arc::new(factory),
+            name,
+            instances: 1,
+            place: Place::InTurn,
+            config: None,
+            restart: Restart::default(),
+        }
     }
 
     /// The name in logs and reports.
@@ -84,6 +94,12 @@ impl<V: Verticle> Deploy<V> {
     /// ```
     pub fn config<T: Send + Sync + 'static>(mut self, config: T) -> Self {
         self.config = Some(Arc::new(config));
+        self
+    }
+
+    /// What becomes of an instance that has panicked: rebuilt up to 5 times within a minute, unless told otherwise.
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.restart = restart;
         self
     }
 

@@ -13,14 +13,13 @@ use tokio::sync::oneshot;
 
 use crate::bus::Bus;
 use crate::deploy::{Deploy, Place};
-use crate::deployment::{
-    Birth, Deployment, DeploymentId, DeploymentInfo, GRACE_DEFAULT, Plan, Stopped, Undeployed, begin_instance,
-    stop_instance,
-};
+use crate::deployment::{Birth, Deployment, DeploymentId, DeploymentInfo, GRACE_DEFAULT, Plan, Undeployed};
 use crate::error::{DeployError, UndeployError};
+use crate::event::Event;
 use crate::event_loop::LoopCore;
 use crate::event_loop::shared::LoopShared;
 use crate::runtime::Shared;
+use crate::seat::{Stopped, begin_instance, stop_instance};
 use crate::verticle::Verticle;
 use crate::worker_pools::THREADS_MAX;
 
@@ -136,6 +135,10 @@ impl Deployments {
         self.lock().get(&id).map(|known| (Arc::clone(&known.name), Arc::clone(&known.loops)))
     }
 
+    fn info(&self, id: DeploymentId) -> Option<DeploymentInfo> {
+        self.lock().get(&id).map(|known| known.info(id))
+    }
+
     fn take_pool(&self, id: DeploymentId) -> Option<String> {
         self.lock().get_mut(&id).and_then(|known| known.pool.take())
     }
@@ -212,19 +215,28 @@ pub(crate) async fn deploy<V: Verticle>(
         children: BTreeSet::new(),
         waiting_for_end: Vec::new(),
     };
+    let info = deployed.info(id);
     if let Err(refused) = shared.deployments.add(shared, id, deployed) {
         leave_pool(shared, pool, shared.clock.now().saturating_add(STUCK_MARGIN)).await;
         return Err(refused);
     }
+    shared.hook.tell(|| Event::Deploying(info.clone()));
     let undone = Undone { shared, id, armed: true };
     let bus = Bus { shared: Arc::clone(shared) };
-    let plan = Arc::new(Plan { bus, id, name: Arc::clone(&name), count: deploy.instances, config: deploy.config });
+    let plan = Arc::new(Plan {
+        bus,
+        id,
+        name: Arc::clone(&name),
+        count: deploy.instances,
+        config: deploy.config,
+        restart: deploy.restart,
+    });
     let mut starting = Vec::with_capacity(loops.len());
     for (index, event_loop) in loops.iter().enumerate() {
         let birth = Birth { plan: Arc::clone(&plan), index };
         let factory = Arc::clone(&deploy.factory);
         let (done, outcome) = oneshot::channel();
-        event_loop.do_job(move |core| begin_instance(core, &*factory, &birth, done));
+        event_loop.do_job(move |core| begin_instance(core, factory, &birth, done));
         starting.push(outcome);
     }
     let mut failed = None;
@@ -238,6 +250,7 @@ pub(crate) async fn deploy<V: Verticle>(
     match failed {
         None => {
             undone.disarm();
+            shared.hook.tell(|| Event::Deployed(info));
             Ok(Deployment { shared: Arc::clone(shared), id, name })
         }
         Some(error) => {
@@ -249,6 +262,7 @@ pub(crate) async fn deploy<V: Verticle>(
                 drop(gone.await);
             }
             undone.disarm();
+            shared.hook.tell(|| Event::DeployFailed { deployment: info, error: error.to_string() });
             Err(error)
         }
     }
@@ -330,6 +344,9 @@ pub(crate) async fn undeploy(
 
 /// Undeploys what is claimed. When whoever waits for it goes away, an event loop goes on with it.
 async fn carry_out(shared: &Arc<Shared>, id: DeploymentId, limits: Limits) -> Undeployed {
+    if let Some(info) = shared.deployments.info(id) {
+        shared.hook.tell(|| Event::Undeploying(info));
+    }
     let unfinished = Unfinished { shared, id, limits, armed: true };
     let children = undeploy_children(shared, id, None, limits).await;
     let mut undeployed = stop_instances(shared, id, limits).await;
@@ -340,6 +357,7 @@ async fn carry_out(shared: &Arc<Shared>, id: DeploymentId, limits: Limits) -> Un
     undeployed.failures.extend(stuck.iter().map(|thread| format!("worker {thread} does not end")));
     shared.deployments.remove(id);
     unfinished.disarm();
+    shared.hook.tell(|| Event::Undeployed(undeployed.clone()));
     undeployed
 }
 
@@ -438,8 +456,15 @@ impl Drop for Unfinished<'_> {
     }
 }
 
+/// Has an event loop undeploy a deployment that is not worth keeping, unless somebody does so already.
+pub(crate) fn give_up(shared: &Arc<Shared>, id: DeploymentId) {
+    if shared.deployments.claim(id).is_ok() {
+        go_on(shared, id, Limits::within(shared, GRACE_DEFAULT));
+    }
+}
+
 /// Has an event loop undeploy what is claimed. What was done of it already is found done.
-pub(crate) fn go_on(shared: &Arc<Shared>, id: DeploymentId, limits: Limits) {
+fn go_on(shared: &Arc<Shared>, id: DeploymentId, limits: Limits) {
     let own = Arc::clone(shared);
     shared.next_loop().do_job(move |_| {
         tokio::task::spawn_local(async move { carry_out(&own, id, limits).await });

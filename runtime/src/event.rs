@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::deployment::DeploymentId;
+use crate::deployment::{DeploymentId, DeploymentInfo, Undeployed};
 use crate::panic::contain;
 
 /// Something that happened, told to the hook of [`RuntimeBuilder::on_event`](crate::RuntimeBuilder::on_event).
@@ -21,9 +21,51 @@ pub enum Event {
         /// For how long by now, at least: since it was first seen there.
         blocked_for: Duration,
     },
+    /// A deployment has begun: its instances are being built and started.
+    Deploying(DeploymentInfo),
+    /// All of its instances have started.
+    Deployed(DeploymentInfo),
+    /// It did not come to be, and nothing of it is left.
+    DeployFailed {
+        /// What was to be.
+        deployment: DeploymentInfo,
+        /// Why it is not.
+        error: String,
+    },
+    /// A deployment is being undeployed; its children go first.
+    Undeploying(DeploymentInfo),
+    /// A deployment is gone.
+    Undeployed(Undeployed),
+    /// A handler, a task or a timer of an instance has panicked. Its message has failed, whatever becomes of the instance.
+    Panicked {
+        /// Whose.
+        by: Culprit,
+        /// What it said.
+        panic: String,
+    },
+    /// An instance has panicked, and another one has started in its place.
+    Rebuilt {
+        /// Which.
+        by: Culprit,
+        /// How often by now, within the time that its [`Restart`](crate::Restart) names.
+        times: usize,
+    },
+    /// An instance has panicked - or failed to start again - more often than it may: its deployment is undeployed as a whole.
+    GivenUp {
+        /// Which.
+        by: Culprit,
+        /// The last panic or failure.
+        reason: String,
+    },
+    /// An event loop or a worker has ended without being told to, and what lived there with it; see
+    /// [`Runtime::lost_loop`](crate::Runtime::lost_loop).
+    LoopLost {
+        /// Its name.
+        event_loop: String,
+    },
 }
 
-/// The instance whose code blocks its loop.
+/// An instance, as a person would look for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Culprit {
     /// The deployment's name: the verticle's, unless it was given another.

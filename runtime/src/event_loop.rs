@@ -36,11 +36,12 @@ use crate::bus::registry::Spoken;
 use crate::bus::replies::{AnyReplies, Replies};
 use crate::bus::route::{AnyRoute, LocalRoute, Target};
 use crate::bus::tally::Ledger;
-use crate::deployment::Resident;
+use crate::event::{Culprit, Event};
 use crate::message::{Headers, Message};
 use crate::metrics::Gathered;
 use crate::panic::contain;
 use crate::runtime::Shared;
+use crate::seat::AnySeat;
 
 use shared::{Inbox, LoopShared};
 use ticks::Ticks;
@@ -119,7 +120,7 @@ pub(crate) struct LoopCore {
     outgoing: RefCell<Vec<Rc<dyn Flush>>>,
     /// Those that found a full inbox; tried again each turn, and by the driver's timer.
     refused: RefCell<Vec<Rc<dyn Flush>>>,
-    instances: RefCell<HashMap<(u64, usize), Resident>>,
+    instances: RefCell<HashMap<(u64, usize), Rc<dyn AnySeat>>>,
     pub(crate) blocking: Arc<Semaphore>,
     driver: RefCell<Option<Waker>>,
     driver_woken: Cell<bool>,
@@ -568,22 +569,35 @@ impl LoopCore {
         self.own.panics.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Code of this instance has panicked: of the one that has the place now, or of the incarnation of this number.
+    pub(crate) fn supervise(&self, whose: Whose, incarnation: Option<u32>, panic: &str) {
+        let Some((deployment, index)) = whose.instance() else { return };
+        self.shared.hook.tell(|| {
+            let verticle = self.shared.deployments.name(deployment).unwrap_or_else(|| "an undeployed verticle".into());
+            let by = Culprit { verticle: verticle.to_string(), deployment, instance: index };
+            Event::Panicked { by, panic: panic.to_owned() }
+        });
+        if let Some(seat) = self.instance(deployment.0, index) {
+            seat.panicked(incarnation, panic);
+        }
+    }
+
     pub(crate) fn count_abandoned(&self, messages: usize) {
         self.own.abandoned.fetch_add(messages as u64, Ordering::Relaxed);
     }
 
     // ---- instances
 
-    pub(crate) fn keep_instance(&self, deployment: u64, instance: usize, resident: Resident) {
+    pub(crate) fn keep_instance(&self, deployment: u64, instance: usize, resident: Rc<dyn AnySeat>) {
         let before = self.instances.borrow_mut().insert((deployment, instance), resident);
         drop(before);
     }
 
-    pub(crate) fn instance(&self, deployment: u64, instance: usize) -> Option<Resident> {
+    pub(crate) fn instance(&self, deployment: u64, instance: usize) -> Option<Rc<dyn AnySeat>> {
         self.instances.borrow().get(&(deployment, instance)).cloned()
     }
 
-    pub(crate) fn take_instance(&self, deployment: u64, instance: usize) -> Option<Resident> {
+    pub(crate) fn take_instance(&self, deployment: u64, instance: usize) -> Option<Rc<dyn AnySeat>> {
         self.instances.borrow_mut().remove(&(deployment, instance))
     }
 
@@ -604,7 +618,7 @@ impl LoopCore {
         // Consumers and instances point at the loop that owns them; they go now, or none of the three ever would.
         let instances = self.instances.take();
         for resident in instances.values() {
-            self.count_abandoned(contain(|| resident.instance.cut_off()).unwrap_or(0));
+            self.count_abandoned(contain(|| resident.cut_off()).unwrap_or(0));
         }
         for table in self.reply_tables() {
             table.close();

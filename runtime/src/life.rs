@@ -1,5 +1,6 @@
 //! What belongs to an instance and ends with it: its registrations, its tasks, and whoever waits for its end.
 
+use std::any::{Any, TypeId};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,6 +31,8 @@ pub(crate) struct Life {
     pub(crate) core: Rc<LoopCore>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) index: usize,
+    /// Which of those that have had this place, from 0.
+    pub(crate) incarnation: u32,
     stopping: Cell<bool>,
     ended: Cell<bool>,
     waiting_for_stop: RefCell<Slab<Waker>>,
@@ -47,7 +50,64 @@ pub(crate) struct Life {
 const TASKS_GONE: Duration = Duration::from_millis(100);
 
 /// The registrations of an instance. Shared with their [`Consumer`], which may take them back one by one.
-pub(crate) type Consumers = Slab<(Name, ConsumerKey)>;
+pub(crate) type Consumers = Slab<Registered>;
+
+/// A registration as its instance keeps it.
+#[derive(Clone)]
+pub(crate) struct Registered {
+    pub(crate) name: Name,
+    pub(crate) key: ConsumerKey,
+    pub(crate) kept: Kept,
+}
+
+/// What it takes for a registration to be taken over by the instance that comes after: the same message and reply, and
+/// where a closure handles them, the same closure, whose place is taken by the new one.
+#[derive(Clone)]
+pub(crate) struct Kept {
+    spoken: TypeId,
+    closure: Option<(Rc<dyn Any>, Swap)>,
+}
+
+/// Puts what is in the second in the place of what is in the first; `false` when they are of different types.
+type Swap = fn(&dyn Any, &dyn Any) -> bool;
+
+/// A handler's closure where it can be replaced.
+pub(crate) type Held<H> = RefCell<Rc<H>>;
+
+impl Kept {
+    /// For a verticle's own handler.
+    pub(crate) fn handler<M: 'static, R: 'static>() -> Self {
+        Self { spoken: TypeId::of::<fn(M) -> R>(), closure: None }
+    }
+
+    /// For a closure.
+    pub(crate) fn closure<M: 'static, R: 'static, H: 'static>(held: &Rc<Held<H>>) -> Self {
+        let swap: Swap = |old, new| match (old.downcast_ref::<Held<H>>(), new.downcast_ref::<Held<H>>()) {
+            (Some(old), Some(new)) => {
+                let newer = Rc::clone(&new.borrow());
+                let before = old.replace(newer);
+                drop(before);
+                true
+            }
+            _ => false,
+        };
+        Self { closure: Some((Rc::clone(held) as Rc<dyn Any>, swap)), ..Self::handler::<M, R>() }
+    }
+
+    /// Whether the other one can take its place.
+    pub(crate) fn fits(&self, other: &Self) -> bool {
+        let held = |kept: &Self| kept.closure.as_ref().map(|(held, _)| held.as_ref().type_id());
+        self.spoken == other.spoken && held(self) == held(other)
+    }
+
+    /// The other one's closure takes the place of this one's.
+    pub(crate) fn replace_by(&self, other: &Self) {
+        if let (Some((old, swap)), Some((new, _))) = (&self.closure, &other.closure) {
+            let swapped = swap(old.as_ref(), new.as_ref());
+            debug_assert!(swapped, "one that fits is of the same type");
+        }
+    }
+}
 
 /// An instance, its verticle's type forgotten.
 pub(crate) trait Owner {
@@ -55,13 +115,14 @@ pub(crate) trait Owner {
 }
 
 impl Life {
-    pub(crate) fn new(core: &Rc<LoopCore>, plan: Arc<Plan>, index: usize) -> Self {
+    pub(crate) fn new(core: &Rc<LoopCore>, plan: Arc<Plan>, index: usize, incarnation: u32) -> Self {
         Self {
             #[cfg(feature = "testing")]
             _alive: Alive::new(core, &plan.name, index),
             core: Rc::clone(core),
             plan,
             index,
+            incarnation,
             stopping: Cell::new(false),
             ended: Cell::new(false),
             waiting_for_stop: RefCell::default(),
@@ -108,9 +169,38 @@ impl Life {
     }
 
     /// Keeps a registration that was made.
-    pub(crate) fn remember(&self, name: Name, key: ConsumerKey) -> Consumer {
-        let place = self.consumers.borrow_mut().insert((name.clone(), key));
+    pub(crate) fn remember(&self, registered: Registered) -> Consumer {
+        let (name, key) = (registered.name.clone(), registered.key);
+        let place = self.consumers.borrow_mut().insert(registered);
         Consumer::new(&self.core, &self.consumers, place, name, key)
+    }
+
+    /// A registration of the instance before, to end with this one.
+    pub(crate) fn adopt(&self, registered: Registered) {
+        self.consumers.borrow_mut().insert(registered);
+    }
+
+    /// Code of this instance has panicked.
+    pub(crate) fn panicked(&self, what: &str, panic: &str) {
+        self.core.count_panic();
+        tracing::error!(deployment = %self.name(), instance = self.index, panic, "{what} panicked");
+        self.core.supervise(self.whose(), Some(self.incarnation), panic);
+    }
+
+    /// Ends the instance for the sake of another one: no handler begins any more, tasks end, and what was registered is
+    /// given to be handed on. Handlers in flight go on.
+    pub(crate) fn hand_on(&self) -> Vec<Registered> {
+        self.stopping.set(true);
+        self.ended.set(true);
+        let registered: Vec<_> = self.consumers.take().into_iter().map(|(_, known)| known).collect();
+        for known in &registered {
+            if let Some(consumer) = self.core.any_consumer(known.key) {
+                consumer.pause();
+            }
+        }
+        self.wake_stopping();
+        self.abort_tasks();
+        registered
     }
 
     /// Runs a task of this instance.
@@ -132,8 +222,7 @@ impl Life {
                 match catch_unwind(AssertUnwindSafe(|| life.poll(task.as_mut(), cx))) {
                     Ok(polled) => polled,
                     Err(panic) => {
-                        life.core.count_panic();
-                        tracing::error!(deployment = %life.name(), panic = panic_text(panic.as_ref()), "a task panicked");
+                        life.panicked("a task", &panic_text(panic.as_ref()));
                         Poll::Ready(())
                     }
                 }
@@ -161,10 +250,19 @@ impl Life {
                 consumer.close(&self.core);
             }
         }
+        self.wake_stopping();
+    }
+
+    fn wake_stopping(&self) {
         let waiting = self.waiting_for_stop.take();
         for (_, waker) in waiting {
             contain(|| waker.wake());
         }
+    }
+
+    fn abort_tasks(&self) {
+        let tasks: Vec<_> = self.tasks.borrow().iter().map(|(_, task)| task.clone()).collect();
+        tasks.iter().for_each(tokio::task::AbortHandle::abort);
     }
 
     /// Resolves when everything that was accepted is handled.
@@ -180,10 +278,9 @@ impl Life {
     pub(crate) fn cut_off(&self) -> usize {
         self.close_intake();
         self.ended.set(true);
-        let tasks: Vec<_> = self.tasks.borrow().iter().map(|(_, task)| task.clone()).collect();
-        tasks.iter().for_each(tokio::task::AbortHandle::abort);
+        self.abort_tasks();
         let mut given_up = 0;
-        for (_, (name, key)) in self.consumers.take() {
+        for (_, Registered { name, key, .. }) in self.consumers.take() {
             if let Some(consumer) = self.core.any_consumer(key) {
                 given_up += consumer.abandon(&self.core);
             }
@@ -213,7 +310,7 @@ impl Life {
     }
 
     fn consumers(&self) -> Vec<(Name, ConsumerKey)> {
-        self.consumers.borrow().iter().map(|(_, known)| known.clone()).collect()
+        self.consumers.borrow().iter().map(|(_, known)| (known.name.clone(), known.key)).collect()
     }
 }
 

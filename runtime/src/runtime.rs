@@ -20,7 +20,7 @@ use crate::deploy::Deploy;
 use crate::deployment::{Deployment, DeploymentId, DeploymentInfo, Undeployed};
 use crate::deployments::{self, Deployments, Limits};
 use crate::error::{BuildError, DeployError, UndeployError};
-use crate::event::Hook;
+use crate::event::{Event, Hook};
 use crate::event_loop::current_of;
 use crate::event_loop::shared::{Inbox, LoopShared};
 use crate::event_loop::thread::{LoopThread, executor};
@@ -137,6 +137,7 @@ impl Shared {
 
     /// A loop has ended without being told to.
     pub(crate) fn lose(&self, event_loop: &str) {
+        self.hook.tell(|| Event::LoopLost { event_loop: event_loop.to_owned() });
         self.lost.send_if_modified(|lost| {
             let first = lost.is_none();
             lost.get_or_insert_with(|| event_loop.to_owned());

@@ -18,6 +18,7 @@ use crate::error::{BoxError, DeployError, Failure};
 use crate::event_loop::{LoopCore, OnLoop, before_sleep, note_sleep};
 use crate::message::Message;
 use crate::panic::panic_text;
+use crate::restart::Restart;
 use crate::runtime::Runtime;
 use crate::verticle::Verticle;
 
@@ -192,7 +193,7 @@ impl TestRuntime {
     {
         let name = format!("stub of {address}");
         let factory = move || Stub { address: address.clone(), handler: handler.clone() };
-        self.runtime.deploy(Deploy::new(factory).name(name)).await
+        self.runtime.deploy(Deploy::new(factory).name(name).restart(Restart::keep())).await
     }
 
     /// How much time has passed since the test began.

@@ -315,8 +315,7 @@ async fn tick<V: Verticle, R: Future<Output = ()>>(ctx: &Context<V>, handler: im
     let own = ctx.clone();
     if let Err(panic) = catch_panic(async { handler(own).await }).await {
         let life: &Life = &ctx.instance.life;
-        life.core.count_panic();
-        tracing::error!(deployment = %life.name(), panic, "a timer's handler panicked");
+        life.panicked("a timer's handler", &panic);
     }
 }
 

@@ -11,7 +11,8 @@ use std::time::Duration;
 use support::{Gate, Seen, eventually, on_a_loop};
 use vertebra::testing::TestRuntime;
 use vertebra::{
-    Address, BoxError, Context, Deploy, DeployError, Failure, Handler, RequestError, Runtime, UndeployError, Verticle,
+    Address, BoxError, Context, Deploy, DeployError, Failure, Handler, RequestError, Restart, Runtime, UndeployError,
+    Verticle,
 };
 
 const WORK: Address<u32, u32> = Address::new("work");
@@ -168,7 +169,7 @@ promises! {
     async fn a_panic_in_a_task_ends_that_task_alone(rt: &TestRuntime) {
         let ticks = Seen::default();
         let note = ticks.clone();
-        rt.deploy(Deploy::new(move || Stumbler { ticks: note.clone() })).await.unwrap();
+        rt.deploy(Deploy::new(move || Stumbler { ticks: note.clone() }).restart(Restart::keep())).await.unwrap();
         eventually(rt.clock(), "its other task ticks on", || ticks.len() > 3).await;
         assert_eq!(rt.bus().request(WORK, 1).await, Ok(1));
     }

@@ -21,8 +21,8 @@ use std::time::Duration;
 use support::{Census, OnDrop, eventually};
 use vertebra::testing::TestRuntime;
 use vertebra::{
-    Address, BoxError, Bus, Clock, Context, Deploy, Deployment, Failure, RequestError, Route, Runtime, SendError,
-    Verticle,
+    Address, BoxError, Bus, Clock, Context, Deploy, Deployment, Failure, RequestError, Restart, Route, Runtime,
+    SendError, Verticle,
 };
 
 /// SplitMix64: small, and good enough to choose by.
@@ -537,6 +537,7 @@ fn server(world: &Arc<World>, dice: &mut Dice, at: usize) -> Deploy<Server> {
     let world = Arc::clone(world);
     let instances = if steady { 1 } else { 1 + dice.below(3) as usize };
     Deploy::new(move || Server { world: world.clone(), serves: serves.clone(), mailbox, in_flight })
+        .restart(Restart::keep())
         .instances(instances)
 }
 
@@ -582,7 +583,7 @@ async fn simulate(rt: &Runtime, seed: u64, on_one_thread: bool) {
             tokio::task::spawn_local(sender.run());
         } else {
             let host = Deploy::new(move || Host { world: world.clone(), id, dice: dice.clone() });
-            hosts.push(rt.deploy(host).await.unwrap());
+            hosts.push(rt.deploy(host.restart(Restart::keep())).await.unwrap());
         }
     }
     let give_up = rt.clock().now() + Duration::from_secs(60);

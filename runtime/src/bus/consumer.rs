@@ -101,6 +101,8 @@ pub(crate) trait AnyConsumer: 'static {
     fn discard(&self, core: &Rc<LoopCore>) -> usize;
     /// Has something done when the last of its work is done; closed before, and not drained yet.
     fn at_end(&self, act: Box<dyn FnOnce()>);
+    /// Another instance serves the address from now on, what waits in the mailbox too. Handlers in flight are the old one's.
+    fn take_over(&self, core: &LoopCore, paused: bool);
     /// Nothing is queued, on its way or being handled; or it was given up.
     fn is_drained(&self) -> bool;
     /// Adds what was counted here, and how it stands.
@@ -277,7 +279,7 @@ where
                 self.drop_panicked(core, running, panic.as_ref());
                 Ok(result)
             }
-            Polled::Panicked(panic) => Ok(Err(self.panicked(core, running, panic.as_ref()))),
+            Polled::Panicked(panic) => Ok(Err(self.panicked(core, running, false, panic.as_ref()))),
         }
     }
 
@@ -313,11 +315,13 @@ where
     }
 
     #[cold]
-    fn panicked(&self, core: &LoopCore, running: Running<F>, panic: &(dyn Any + Send)) -> Failure {
+    fn panicked(&self, core: &LoopCore, running: Running<F>, is_old: bool, panic: &(dyn Any + Send)) -> Failure {
         self.cut_off(core, running);
         let panic = panic_text(panic);
         core.count_panic();
-        tracing::error!(address = %self.address, panic, "a handler panicked; its request fails, its verticle goes on");
+        tracing::error!(address = %self.address, panic, "a handler panicked; its request fails");
+        // An instance that was rebuilt meanwhile has nothing to do with it.
+        core.supervise(self.whose, is_old.then_some(u32::MAX), &panic);
         Failure::new(Failure::UNSPECIFIED, format!("the handler of {} panicked: {panic}", self.address))
     }
 
@@ -536,7 +540,7 @@ where
                 self.drop_panicked(core, running, panic.as_ref());
                 result
             }
-            Polled::Panicked(panic) => Err(self.panicked(core, running, panic.as_ref())),
+            Polled::Panicked(panic) => Err(self.panicked(core, running, self.slots.is_old(slot), panic.as_ref())),
         };
         self.tally.resumed(slot, &core.shared().clock);
         self.reply(core, reply_to, result);
@@ -567,6 +571,12 @@ where
 
     fn fetch(&self, core: &LoopCore, handlers: usize) {
         self.demand.set(self.demand.get().saturating_add(handlers));
+        self.schedule_if_ready(core);
+    }
+
+    fn take_over(&self, core: &LoopCore, paused: bool) {
+        self.slots.make_old();
+        self.demand.set(if paused { 0 } else { FLOWING });
         self.schedule_if_ready(core);
     }
 

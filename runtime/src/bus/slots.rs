@@ -26,6 +26,8 @@ struct Suspended<F> {
     /// Taken out while the handler is polled, because it may call its own address meanwhile.
     running: Option<Running<F>>,
     reply_to: ReplyTo,
+    /// It was begun by an instance that another one has replaced.
+    old: bool,
 }
 
 /// A place with the handler in it and what polls it. Its box and its waker stay for the next handler.
@@ -138,9 +140,22 @@ impl<F: Future> Slots<F> {
         let slot = running.slot as usize;
         let mut suspended = self.suspended.borrow_mut();
         if suspended.len() <= slot {
-            suspended.resize_with(self.made.get() as usize, || Suspended { running: None, reply_to: ReplyTo::Nobody });
+            suspended.resize_with(self.made.get() as usize, || Suspended {
+                running: None,
+                reply_to: ReplyTo::Nobody,
+                old: false,
+            });
         }
-        suspended[slot] = Suspended { running: Some(running), reply_to };
+        suspended[slot] = Suspended { running: Some(running), reply_to, old: false };
+    }
+
+    /// The handlers that are suspended now are those of an instance that is replaced.
+    pub(super) fn make_old(&self) {
+        self.suspended.borrow_mut().iter_mut().for_each(|suspended| suspended.old = true);
+    }
+
+    pub(super) fn is_old(&self, slot: u32) -> bool {
+        self.suspended.borrow().get(slot as usize).is_some_and(|suspended| suspended.old)
     }
 
     /// A handler that was suspended before is so again.

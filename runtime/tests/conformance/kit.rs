@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use vertebra::{Address, BoxError, Context, Deploy, Deployment, Failure, Handler, Route, Runtime, Verticle};
+use vertebra::{Address, BoxError, Context, Deploy, Deployment, Failure, Handler, Restart, Route, Runtime, Verticle};
 
 use crate::support::{Gate, Seen};
 
@@ -117,5 +117,6 @@ where
         let act = act.clone();
         Starts(Box::new(move |ctx| Box::pin(act(ctx))))
     };
-    rt.deploy(Deploy::new(factory)).await.unwrap()
+    // What it does when it starts, it does once.
+    rt.deploy(Deploy::new(factory).restart(Restart::keep())).await.unwrap()
 }
