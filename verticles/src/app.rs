@@ -12,7 +12,8 @@ use adtrack_config::{Config, SAMPLE_PROGRAMS};
 use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use vertebra::{BuildError, Clock, Deploy, DeployError, Report, Runtime};
+use tokio::sync::watch;
+use vertebra::{BuildError, Clock, Deploy, DeployError, Event, Report, Restart, Runtime};
 
 use crate::addresses::{Addresses, reachable};
 use crate::cache::{self, Cache, SharedPrograms};
@@ -24,6 +25,9 @@ use crate::redis::{Metrics as RedisMetrics, RedisStore, Updates};
 
 /// The loop of what must not sit between two requests: shipping, the store, the operators.
 const IO: &str = "io";
+/// What becomes of a verticle that has panicked, unless it says here why not: another one is built in its place. One that
+/// panics more often is given up, and the service with it.
+const REBUILT: Restart = Restart::at_most(5, Duration::from_secs(60));
 /// A lookup is answered from what is known, or refused, this long before the caller gives up on it.
 const STORE_MARGIN: Duration = Duration::from_millis(100);
 /// What the last steps of a shutdown may take beyond what the settings allow for requests and events.
@@ -77,14 +81,16 @@ pub struct Ended {
     pub report: Report,
 }
 
-/// Serves until SIGTERM or SIGINT - or until an event loop is lost -, then drains. `announce` gets the lines for a person:
-/// where to look, and the mode. `around` is what the process around the service counts; `/metrics` shows it too.
+/// Serves until SIGTERM or SIGINT - or until an event loop is lost or a verticle given up -, then drains. `announce` gets
+/// the lines for a person: where to look, and the mode. `around` is what the process around the service counts; `/metrics`
+/// shows it too.
 ///
 /// # Errors
 /// [`AppError`] when the service cannot begin; nothing of it runs then.
 pub fn serve(config: &Config, around: Box<dyn Collector>, announce: &mut dyn FnMut(&str)) -> Result<Ended, AppError> {
     let doors = Doors::open(config, around)?;
-    let runtime = build_runtime(config)?;
+    let broken = Broken::default();
+    let runtime = build_runtime(config, &broken)?;
     runtime.block_on(async {
         let mut stop = Stop::listen().map_err(AppError::Signals)?;
         let draining = Draining::default();
@@ -100,13 +106,14 @@ pub fn serve(config: &Config, around: Box<dyn Collector>, announce: &mut dyn FnM
         announce(&welcome(config, &doors.addresses, runtime.event_loops()));
         let lost = tokio::select! {
             () = stop.wait() => None,
-            name = runtime.lost_loop() => Some(name),
+            name = runtime.lost_loop() => Some(format!("event loop {name} is lost")),
+            what = broken.is_broken() => Some(what),
             never = keep_noted(noted.is_ok(), doors.addresses, &config.data.dir, runtime.clock()) => match never {},
         };
         match &lost {
             None => tracing::info!("draining"),
             // Half a service that looks whole is worse than none: whoever supervises it starts a new one.
-            Some(name) => tracing::error!(event_loop = %name, "an event loop is lost: draining, to be restarted"),
+            Some(reason) => tracing::error!(reason, "draining, to be restarted"),
         }
         let report = drain(&runtime, config, &draining, &mut stop).await;
         doors.addresses.remove(&config.data.dir);
@@ -177,11 +184,39 @@ impl Metrics {
     }
 }
 
-fn build_runtime(config: &Config) -> Result<Runtime, BuildError> {
+/// A part of the service that is gone for good.
+#[derive(Clone, Default)]
+struct Broken(Arc<watch::Sender<Option<String>>>);
+
+impl Broken {
+    fn note(&self, event: &Event) {
+        if let Event::GivenUp { by, reason } = event {
+            self.0.send_if_modified(|known| {
+                let first = known.is_none();
+                known.get_or_insert_with(|| format!("{by} does not stay up: {reason}"));
+                first
+            });
+        }
+    }
+
+    /// Waits until there is one; what it is. For ever when all goes well.
+    async fn is_broken(&self) -> String {
+        let mut broken = self.0.subscribe();
+        let known = broken.wait_for(Option::is_some).await.ok().and_then(|known| known.clone());
+        match known {
+            Some(what) => what,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn build_runtime(config: &Config, broken: &Broken) -> Result<Runtime, BuildError> {
+    let broken = broken.clone();
     let mut builder = Runtime::builder()
         .named_loop(IO)
         .request_timeout(config.runtime.request_timeout)
-        .mailbox(config.runtime.mailbox_messages_max);
+        .mailbox(config.runtime.mailbox_messages_max)
+        .on_event(move |event| broken.note(event));
     if let Some(loops) = config.runtime.loops {
         builder = builder.event_loops(loops.get());
     }
@@ -201,17 +236,17 @@ async fn deploy_store(rt: &Runtime, config: &Config, metrics: &Metrics) -> Resul
     if config.redis.host.is_some() {
         let (redis, counts) = (config.redis.clone(), metrics.redis.clone());
         let store = Deploy::new(move || RedisStore::new(redis.clone(), counts.clone()));
-        rt.deploy(store.name("redis").on_loop(IO)).await?;
+        rt.deploy(store.name("redis").on_loop(IO).restart(REBUILT)).await?;
         let (redis, counts) = (config.redis.clone(), metrics.redis.clone());
         let updates = Deploy::new(move || Updates::new(redis.clone(), counts.clone()));
-        rt.deploy(updates.name("updates").on_loop(IO)).await?;
+        rt.deploy(updates.name("updates").on_loop(IO).restart(REBUILT)).await?;
     } else {
         let limits =
             embedded::Limits { programs_max: config.store.programs_max, file_bytes_max: config.store.file_bytes_max };
         let options = embedded::Options { data_dir: config.data.dir.clone(), seed: SAMPLE_PROGRAMS.to_owned(), limits };
         let counts = metrics.embedded.clone();
         let store = Deploy::new(move || Embedded::new(options.clone(), counts.clone()));
-        rt.deploy(store.name("embedded").on_loop(IO)).await?;
+        rt.deploy(store.name("embedded").on_loop(IO).restart(REBUILT)).await?;
     }
     Ok(())
 }
@@ -222,7 +257,7 @@ async fn deploy_cache(rt: &Runtime, config: &Config, metrics: &Metrics) -> Resul
     let store_timeout = config.http.lookup_timeout.saturating_sub(STORE_MARGIN).max(STORE_MARGIN / 2);
     let counts = metrics.cache.clone();
     let cache = Deploy::new(move || Cache::new(programs.clone(), store_timeout, counts.clone()));
-    rt.deploy(cache.name("cache").instances(rt.event_loops())).await?;
+    rt.deploy(cache.name("cache").instances(rt.event_loops()).restart(REBUILT)).await?;
     Ok(())
 }
 
@@ -231,11 +266,12 @@ async fn deploy_events(rt: &Runtime, config: &Config, log: &Arc<EventLog>) -> Re
     if config.kinesis.stream.is_some() {
         let (kinesis, own) = (config.kinesis.clone(), Arc::clone(log));
         let shipper = Deploy::new(move || Shipper::new(Arc::clone(&own), KinesisClient::new(kinesis.clone())));
-        rt.deploy(shipper.name("shipper").on_loop(IO)).await?;
+        // What it held in memory would be known to nobody but the log; a new process reads that from its beginning.
+        rt.deploy(shipper.name("shipper").on_loop(IO).restart(Restart::never())).await?;
     }
     let own = Arc::clone(log);
     let intake = Deploy::new(move || Intake::new(Arc::clone(&own)));
-    rt.deploy(intake.name("intake").instances(rt.event_loops())).await?;
+    rt.deploy(intake.name("intake").instances(rt.event_loops()).restart(REBUILT)).await?;
     Ok(())
 }
 
@@ -258,16 +294,17 @@ async fn deploy_doors(
     };
     let (listener, counts) = (doors.admin.clone(), doors.metrics.http.clone());
     let admin = Deploy::new(move || Admin::new(listener.clone(), options.clone(), counts.clone()));
-    rt.deploy(admin.name("admin").on_loop(IO)).await?;
+    // A panic in one connection's task must not end the others, which are tasks of the same instance.
+    rt.deploy(admin.name("admin").on_loop(IO).restart(Restart::keep())).await?;
 
     let (own, counts, leaving) = (Arc::clone(&http), doors.metrics.http.clone(), draining.clone());
     let server = Deploy::new(move || Server::new(Arc::clone(&own), samples.clone(), leaving.clone(), counts.clone()));
-    rt.deploy(server.name("http").instances(rt.event_loops())).await?;
+    rt.deploy(server.name("http").instances(rt.event_loops()).restart(Restart::keep())).await?;
 
     let (listener, counts, leaving) = (doors.public.clone(), doors.metrics.http.clone(), draining.clone());
     let acceptor =
         Deploy::new(move || Acceptor::new(listener.clone(), Arc::clone(&http), leaving.clone(), counts.clone()));
-    rt.deploy(acceptor.name("acceptor")).await?;
+    rt.deploy(acceptor.name("acceptor").restart(REBUILT)).await?;
     Ok(())
 }
 
@@ -338,6 +375,8 @@ mod tests {
 
     use vertebra::testing::TestRuntime;
 
+    use vertebra::{BoxError, Context, Verticle};
+
     use super::*;
 
     #[test]
@@ -362,6 +401,29 @@ mod tests {
                 never = keeping => match never {},
                 () = looking => {}
             }
+        });
+    }
+
+    struct Hopeless;
+
+    impl Verticle for Hopeless {
+        async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+            ctx.spawn(async { panic!("as always") });
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_verticle_that_is_given_up_is_a_reason_to_end_and_one_that_was_rebuilt_is_none() {
+        let broken = Broken::default();
+        let note = broken.clone();
+        let rt = Runtime::builder().event_loops(1).on_event(move |event| note.note(event)).build().unwrap();
+        rt.block_on(async {
+            rt.deploy(Deploy::new(|| Hopeless).name("hopeless").restart(Restart::keep())).await.unwrap();
+            assert!(rt.clock().timeout(Duration::from_millis(50), broken.is_broken()).await.is_err());
+            rt.deploy(Deploy::new(|| Hopeless).name("hopeless").restart(REBUILT)).await.unwrap();
+            let what = rt.clock().timeout(Duration::from_secs(20), broken.is_broken()).await.unwrap();
+            assert_eq!(what, "hopeless (deployment 2, instance 0) does not stay up: as always");
         });
     }
 }

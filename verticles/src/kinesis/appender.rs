@@ -92,6 +92,8 @@ impl Appender {
     fn append(&mut self, frames: &[u8], clock: &Clock) -> Result<Appended, AppendError> {
         let before = clock.now();
         self.begin(clock)?;
+        #[cfg(test)]
+        assert!(!self.log.next_write_panics.swap(false, std::sync::atomic::Ordering::Relaxed), "a write that panics");
         let appended = self.writer.append(frames, unix_ms(clock))?;
         let now = clock.now();
         if let Some(begun) = &mut self.begun {

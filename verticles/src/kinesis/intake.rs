@@ -129,9 +129,21 @@ fn send(bus: &Bus, message: ToShip) -> bool {
 }
 
 async fn write_turns(ctx: Context<Intake>) {
+    let _left = Left(ctx.clone());
     loop {
         ctx.verticle().bell.rung().await;
         ctx.verticle().write_turn(&ctx);
+    }
+}
+
+/// What is not written when nobody writes any more - the instance is being replaced after a panic - is not written: whoever
+/// waits for it is told.
+struct Left(Context<Intake>);
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        let left = self.0.verticle().pending.borrow_mut().take();
+        drop(left);
     }
 }
 

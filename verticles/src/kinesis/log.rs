@@ -36,6 +36,9 @@ pub struct EventLog {
     retention_fails: AtomicBool,
     stream_up: AtomicBool,
     shipper: AtomicU64,
+    /// The next write panics.
+    #[cfg(test)]
+    pub(crate) next_write_panics: AtomicBool,
 }
 
 /// The bound on the bytes that are in memory on their way to the stream; that on events is a setting.
@@ -77,6 +80,8 @@ impl EventLog {
             retention_fails: AtomicBool::new(false),
             stream_up: AtomicBool::new(false),
             shipper: AtomicU64::new(0),
+            #[cfg(test)]
+            next_write_panics: AtomicBool::new(false),
         };
         log.grown(bytes);
         log.kept(kept_bytes);

@@ -23,7 +23,27 @@ pub(crate) struct Gathered {
     /// How many.
     pub(crate) events: usize,
     /// Whoever waits.
-    pub(crate) turn: Rc<Turn>,
+    pub(crate) turn: Unfinished,
+}
+
+/// A turn that is being written. Dropped before that is over - by a panic, say -, it counts as not written: nobody waits
+/// for ever.
+#[derive(Debug)]
+pub(crate) struct Unfinished(Rc<Turn>);
+
+impl Unfinished {
+    /// The write is over: everybody who waits goes on.
+    pub(crate) fn finish(self, written: bool) {
+        self.0.finish(written);
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if self.0.written.get().is_none() {
+            self.0.finish(false);
+        }
+    }
 }
 
 impl Pending {
@@ -49,7 +69,7 @@ impl Pending {
         if self.events == 0 {
             return None;
         }
-        let turn = std::mem::take(&mut self.turn);
+        let turn = Unfinished(std::mem::take(&mut self.turn));
         let frames = std::mem::take(&mut self.frames);
         Some(Gathered { frames, events: std::mem::take(&mut self.events), turn })
     }
@@ -74,8 +94,7 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// The write is over: everybody who waits goes on.
-    pub(crate) fn finish(&self, written: bool) {
+    fn finish(&self, written: bool) {
         self.written.set(Some(written));
         for waiter in self.waiting.take() {
             waiter.wake();
@@ -131,6 +150,17 @@ mod tests {
         assert!(three.as_mut().poll(&mut cx).is_pending());
         pending.take().unwrap().turn.finish(false);
         assert_eq!(three.poll(&mut cx), Poll::Ready(false));
+    }
+
+    #[test]
+    fn a_turn_that_is_dropped_unwritten_ends_as_not_written() {
+        let mut pending = Pending::default();
+        let turn = pending.push(|out| out.push(1)).unwrap();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut waiting = pin!(turn.written());
+        assert!(waiting.as_mut().poll(&mut cx).is_pending());
+        drop(pending.take());
+        assert_eq!(waiting.poll(&mut cx), Poll::Ready(false));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Taking events in: what is answered is in the log.
 
 use std::fs;
+use std::sync::atomic::Ordering;
 
 use adtrack_proto::bus::{OVERLOADED, UNAVAILABLE};
 
@@ -67,6 +68,46 @@ fn a_write_that_fails_fails_every_event_of_the_turn_and_later_ones_work_by_thems
         assert!(health(&rt).await.accepting, "it finds out without an event");
         track(&rt, "later").await.unwrap();
         assert_eq!(in_log(&fixture.folder()), ["later"]);
+    });
+}
+
+#[test]
+fn a_write_that_panics_is_answered_at_once_and_another_intake_writes_what_comes_after() {
+    TestRuntime::paused(|rt| async move {
+        let fixture = Fixture::without_stream();
+        let run = fixture.run(&rt).await;
+        track(&rt, "before").await.unwrap();
+        let began = rt.elapsed();
+        run.log.next_write_panics.store(true, Ordering::Relaxed);
+        let (accepted, refused) = track_together(&rt, ids(0..20)).await;
+        assert!(accepted.is_empty());
+        assert!(refused.len() == 20 && refused.iter().all(|error| code(error) == Some(UNAVAILABLE)), "{refused:?}");
+        assert!(rt.elapsed() - began < Duration::from_secs(1), "nobody waits for a task that is gone");
+        track(&rt, "later").await.unwrap();
+        assert_eq!(in_log(&fixture.folder()), ["before", "later"]);
+        assert!(health(&rt).await.accepting);
+        // Its housekeeping is there again, too.
+        rt.clock().sleep(Duration::from_secs(5)).await;
+        track(&rt, "much later").await.unwrap();
+        run.intake.undeploy().await.unwrap();
+    });
+}
+
+#[test]
+fn with_a_stream_what_an_intake_had_written_before_it_panicked_gets_there_and_so_does_what_comes_after() {
+    TestRuntime::paused(|rt| async move {
+        let fixture = Fixture::with_stream();
+        let run = fixture.run(&rt).await;
+        track(&rt, "before").await.unwrap();
+        run.log.next_write_panics.store(true, Ordering::Relaxed);
+        track(&rt, "lost").await.unwrap_err();
+        track(&rt, "later").await.unwrap();
+        until(&rt, "both are in the stream", || {
+            let stored = fixture.stream.stored();
+            ["before", "later"].iter().all(|id| stored.iter().any(|known| known == id))
+        })
+        .await;
+        until(&rt, "no segment is left but an open one", || fixture.segments() <= 1).await;
     });
 }
 
