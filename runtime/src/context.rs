@@ -356,8 +356,8 @@ impl<V: Verticle> Context<V> {
     }
 
     /// Runs a task that belongs to this instance: it stays on its loop, and is aborted - at an await - when the instance
-    /// has stopped. A panic in it is logged and ends the task alone. Spawned after the instance has stopped - by a `Drop`,
-    /// say - it does not run.
+    /// has stopped. A panic in it ends it, and has the instance rebuilt as its [`Restart`](crate::Restart) says. Spawned
+    /// after the instance has stopped - by a `Drop`, say - it does not run.
     ///
     /// The number of tasks is bounded by nothing but the memory there is: bound what spawns them.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) -> Task {

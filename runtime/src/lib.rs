@@ -61,6 +61,8 @@ pub mod guides {
         pub mod scatter_gather {}
         #[doc = concat!("```\n", include_str!("../examples/worker_pool.rs"), "\n```")]
         pub mod worker_pool {}
+        #[doc = concat!("```\n", include_str!("../examples/supervised.rs"), "\n```")]
+        pub mod supervised {}
         #[doc = concat!("```\n", include_str!("../examples/backpressure.rs"), "\n```")]
         pub mod backpressure {}
         #[doc = concat!("```\n", include_str!("../examples/chat.rs"), "\n```")]

@@ -47,7 +47,8 @@ pub trait Verticle: Sized + 'static {
     }
 
     /// Flushes, closes. Runs when the intake has stopped and accepted messages are handled; tasks of the instance are
-    /// still alive. Not called when `start` failed. It may be cut off when the time for stopping is up.
+    /// still alive. Not called when `start` failed, nor for an instance that
+    /// is replaced after a panic. It may be cut off when the time for stopping is up.
     ///
     /// # Errors
     /// Whatever went wrong; it is reported, and the instance goes all the same.
@@ -110,7 +111,7 @@ pub trait Verticle: Sized + 'static {
 ///
 /// Messages start in the order they arrive and interleave at awaits, up to
 /// [`in_flight`](crate::Serve::in_flight). The reply is what is returned: forgetting it cannot be written. A panic fails
-/// this message only.
+/// this message only; what becomes of the instance is a matter of its [`Restart`](crate::Restart).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no handler for `{M}`",
     label = "served here, handled nowhere",
