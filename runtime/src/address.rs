@@ -77,10 +77,20 @@ pub(crate) struct Name {
     text: Text,
 }
 
+/// A name alone. Cloning one that is known at compile time counts nothing.
 #[derive(Clone)]
-enum Text {
+pub(crate) enum Text {
     Static(&'static str),
     Shared(Arc<str>),
+}
+
+impl Text {
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Static(text) => text,
+            Self::Shared(text) => text,
+        }
+    }
 }
 
 impl Name {
@@ -89,10 +99,11 @@ impl Name {
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        match &self.text {
-            Text::Static(text) => text,
-            Text::Shared(text) => text,
-        }
+        self.text.as_str()
+    }
+
+    pub(crate) fn text(&self) -> &Text {
+        &self.text
     }
 }
 

@@ -6,7 +6,10 @@ pub(crate) mod credit;
 mod delivery;
 pub(crate) mod drained;
 mod elsewhere;
+pub(crate) mod envelope;
+pub(crate) mod fan_out;
 pub(crate) mod intercept;
+mod mailbox;
 pub(crate) mod outbox;
 pub(crate) mod publish;
 pub(crate) mod registry;
@@ -14,6 +17,7 @@ pub(crate) mod replies;
 pub(crate) mod request;
 pub(crate) mod route;
 pub(crate) mod send;
+pub(crate) mod sender;
 mod slots;
 pub(crate) mod tally;
 pub(crate) mod timer;
@@ -33,6 +37,7 @@ use crate::runtime::Shared;
 use publish::Published;
 use request::Request;
 use send::Sending;
+use sender::{Publisher, Sender};
 
 /// The way into the event bus: three verbs, any address.
 ///
@@ -112,7 +117,40 @@ impl Bus {
     /// Never waits: a consumer whose mailbox is full misses this message, and is counted.
     #[expect(clippy::needless_pass_by_value, reason = "all verbs take the address alike")]
     pub fn publish<M: Message + Clone, R: Message>(&self, to: Address<M, R>, message: M) -> Published {
-        publish::publish(self, &to, message)
+        publish::publish(self, &to, message, Headers::default())
+    }
+
+    /// Something to send much to one address with: it keeps its options - headers, time-out - and, on an event loop, the
+    /// way there, so that a message costs no look at the address any more.
+    ///
+    /// ```
+    /// # use vertebra::testing::TestRuntime;
+    /// # use vertebra::Address;
+    /// # const SEEN: Address<u32> = Address::new("seen");
+    /// # TestRuntime::paused(|rt| async move {
+    /// # rt.stub(SEEN, |_| async { Ok(()) }).await.unwrap();
+    /// let sender = rt.bus().sender(SEEN);
+    /// sender.try_send(1)?;
+    /// # Ok::<(), vertebra::SendError<u32>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn sender<M: Message, R: Message>(&self, to: Address<M, R>) -> Sender<M, R> {
+        Sender::new(self, to)
+    }
+
+    /// The same for publishing.
+    ///
+    /// ```
+    /// # use vertebra::testing::TestRuntime;
+    /// # use vertebra::Address;
+    /// # const NEWS: Address<u32> = Address::new("news");
+    /// # TestRuntime::paused(|rt| async move {
+    /// # rt.stub(NEWS, |_| async { Ok(()) }).await.unwrap();
+    /// assert_eq!(rt.bus().publisher(NEWS).publish(7).reached, 1);
+    /// # });
+    /// ```
+    pub fn publisher<M: Message + Clone, R: Message>(&self, to: Address<M, R>) -> Publisher<M, R> {
+        Publisher::new(self, to)
     }
 }
 

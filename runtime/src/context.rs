@@ -7,7 +7,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::address::Address;
+use crate::address::{Address, Text};
 use crate::blocking;
 use crate::bus::Bus;
 use crate::bus::consumer::{AnyConsumer, Bounds, Consume, LocalConsumer};
@@ -52,7 +52,7 @@ pub(crate) enum Occasion {
     /// Nothing in particular: a start, a stop, a task.
     None,
     /// A message.
-    Message { address: Rc<str>, published: bool },
+    Message { address: Text, published: bool },
     /// A timer that has fired.
     Timer(TimerId),
 }
@@ -176,7 +176,7 @@ impl<V: Verticle> Context<V> {
     /// ```
     pub fn address(&self) -> Option<&str> {
         match &self.occasion {
-            Occasion::Message { address, .. } => Some(address),
+            Occasion::Message { address, .. } => Some(address.as_str()),
             Occasion::None | Occasion::Timer(_) => None,
         }
     }
@@ -280,13 +280,13 @@ impl<V: Verticle> Context<V> {
         R: Message,
         V: Handler<M, Reply = R>,
     {
-        let name: Rc<str> = address.name().into();
+        let name = address.key().text().clone();
         // Not the instance itself: another one may come to have its place, and handle what comes here then.
         let whose = Whom::new(&self.instance);
         let start = move |message, headers| {
             let instance = whose.instance();
             let published = instance.life.core.is_published();
-            let occasion = Occasion::Message { address: Rc::clone(&name), published };
+            let occasion = Occasion::Message { address: name.clone(), published };
             let ctx = Context { instance, occasion, headers };
             async move { ctx.instance.verticle.handle(message, &ctx).await }
         };

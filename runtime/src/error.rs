@@ -21,6 +21,12 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
+    // One pointer: the usual outcome, which is no failure, is moved in registers.
+    said: Arc<Said>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
     code: i32,
     message: Arc<str>,
 }
@@ -31,23 +37,23 @@ impl Failure {
 
     /// A failure with a code that the caller and the handler have agreed on.
     pub fn new(code: i32, message: impl Into<Arc<str>>) -> Self {
-        Self { code, message: message.into() }
+        Self { said: Arc::new(Said { code, message: message.into() }) }
     }
 
     /// What a program acts on.
     pub fn code(&self) -> i32 {
-        self.code
+        self.said.code
     }
 
     /// What a person reads.
     pub fn message(&self) -> &str {
-        &self.message
+        &self.said.message
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "({}) {}", self.code, self.message)
+        write!(f, "({}) {}", self.code(), self.message())
     }
 }
 

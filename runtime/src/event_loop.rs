@@ -18,7 +18,7 @@ pub(crate) mod watched;
 use std::any::{Any, TypeId};
 #[cfg(feature = "testing")]
 use std::cell::OnceCell;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,11 +30,12 @@ use tokio::sync::Semaphore;
 
 use crate::address::{Address, BuildCarriedHash, Name};
 use crate::bus::consumer::{AnyConsumer, Consume, ConsumerKey};
+use crate::bus::fan_out::HandOut;
 use crate::bus::intercept::Chains;
 use crate::bus::outbox::Flush;
 use crate::bus::registry::Spoken;
 use crate::bus::replies::{AnyReplies, Replies};
-use crate::bus::route::{AnyRoute, LocalRoute, Target};
+use crate::bus::route::{AnyRoute, LocalRoute};
 use crate::bus::tally::Ledger;
 use crate::event::{Culprit, Event};
 use crate::message::{Headers, Message};
@@ -87,6 +88,14 @@ pub(crate) fn current_of(shared: &Arc<Shared>) -> Option<Rc<LoopCore>> {
     with_current(Rc::clone).filter(|core| Arc::ptr_eq(&core.shared, shared))
 }
 
+/// Whose turn it is.
+enum Ready {
+    /// One that has messages queued.
+    Consumer(ConsumerKey),
+    /// Those who expect a published message.
+    Published(Box<dyn HandOut>),
+}
+
 struct Placed {
     generation: u32,
     any: Rc<dyn AnyConsumer>,
@@ -104,7 +113,6 @@ pub(crate) struct LoopCore {
     consumers: RefCell<Slab<Placed>>,
     generation: Cell<u32>,
     routes: RefCell<HashMap<Name, Rc<dyn AnyRoute>, BuildCarriedHash>>,
-    /// One for each reply type that was ever waited for here. None is ever taken out: their numbers are kept.
     /// The number of the last conversation.
     conversations: Cell<u64>,
     /// Headers that what is sent now carries on.
@@ -113,9 +121,10 @@ pub(crate) struct LoopCore {
     pub(crate) ledger: Ledger,
     /// The interceptors as they were when this version of them was seen.
     chains: RefCell<(u64, Rc<Chains>)>,
+    /// One for each reply type that was ever waited for here. None is ever taken out: their numbers are kept.
     replies: RefCell<Vec<ReplyTable>>,
     reply_types: RefCell<HashMap<TypeId, u32, BuildCarriedHash>>,
-    ready: RefCell<VecDeque<ConsumerKey>>,
+    ready: RefCell<VecDeque<Ready>>,
     woken: RefCell<VecDeque<(ConsumerKey, u32)>>,
     outgoing: RefCell<Vec<Rc<dyn Flush>>>,
     /// Those that found a full inbox; tried again each turn, and by the driver's timer.
@@ -182,6 +191,7 @@ impl LoopCore {
         &self.own
     }
 
+    #[inline]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -243,12 +253,17 @@ impl LoopCore {
 
     // ---- routes and replies
 
-    /// The consumer of an address whose turn it is, if the way there is known and nothing has changed since it was found.
+    /// The way to an address if it is known, for as long as nothing foreign runs.
     #[inline]
-    pub(crate) fn pick<M: Message, R: Message>(&self, address: &Address<M, R>) -> Option<Target<M, R>> {
-        let routes = self.routes.borrow();
-        let route: &dyn Any = &**routes.get(address.key())?;
-        route.downcast_ref::<LocalRoute<M, R>>()?.pick_known()
+    pub(crate) fn lend_route<M: Message, R: Message>(
+        &self,
+        address: &Address<M, R>,
+    ) -> Option<Ref<'_, LocalRoute<M, R>>> {
+        Ref::filter_map(self.routes.borrow(), |routes| {
+            let route: &dyn Any = &**routes.get(address.key())?;
+            route.downcast_ref()
+        })
+        .ok()
     }
 
     /// The way to an address.
@@ -367,7 +382,13 @@ impl LoopCore {
     /// The consumer has messages to handle.
     #[inline]
     pub(crate) fn schedule(&self, consumer: ConsumerKey) {
-        self.ready.borrow_mut().push_back(consumer);
+        self.ready.borrow_mut().push_back(Ready::Consumer(consumer));
+        self.wake_driver();
+    }
+
+    /// A published message waits for consumers of this loop.
+    pub(crate) fn hand_out_later(&self, published: Box<dyn HandOut>) {
+        self.ready.borrow_mut().push_back(Ready::Published(published));
         self.wake_driver();
     }
 
@@ -445,13 +466,19 @@ impl LoopCore {
         self.ready.borrow().len()
     }
 
-    fn next_ready(&self) -> Option<ConsumerKey> {
+    fn next_ready(&self) -> Option<Ready> {
         self.draw(&self.ready)
     }
 
     #[cfg(not(feature = "testing"))]
     fn draw<T>(&self, queue: &RefCell<VecDeque<T>>) -> Option<T> {
         queue.borrow_mut().pop_front()
+    }
+
+    /// Only the test kit draws what runs next.
+    #[cfg(not(feature = "testing"))]
+    pub(crate) fn draws(&self) -> bool {
+        false
     }
 
     /// Only the test kit puts anything off.
@@ -463,6 +490,11 @@ impl LoopCore {
     #[cfg(not(feature = "testing"))]
     fn messages_per_turn(&self, usual: usize) -> usize {
         usual
+    }
+
+    /// Not handed to everybody yet: what was published after it must not overtake it.
+    fn hand_out_next(&self, published: Box<dyn HandOut>) {
+        self.ready.borrow_mut().push_front(Ready::Published(published));
     }
 
     /// Whether there was any.
@@ -543,12 +575,20 @@ impl LoopCore {
     }
 
     /// Said before a handler is started, and asked while it is.
+    #[inline]
     pub(crate) fn note_published(&self, published: bool) {
         self.published.set(published);
     }
 
+    #[inline]
     pub(crate) fn is_published(&self) -> bool {
         self.published.get()
+    }
+
+    /// The next of several handlers of one consumer is started.
+    #[inline]
+    pub(crate) fn go_on(&self) {
+        self.own.watched.go_on();
     }
 
     /// A handler of this instance is polled from now on; what is given goes to [`LoopCore::leave_handler`].
@@ -624,13 +664,19 @@ impl LoopCore {
             table.close();
         }
         contain(|| drop(instances));
+        let ready = self.ready.take();
+        contain(|| drop(ready));
         let mut gathered = Gathered::default();
         self.measure(&mut gathered);
         self.shared.outside.inherit(gathered);
-        let routes = self.routes.take();
-        contain(|| drop(routes));
         let placed = self.consumers.take();
         contain(|| drop(placed));
+        // A sender may keep a route, and be kept by what it leads to.
+        let routes = self.routes.take();
+        for route in routes.values() {
+            contain(|| route.is_gone(self));
+        }
+        contain(|| drop(routes));
         // With its consumers gone, a message that waits in the inbox is given up, and who waits for its reply is told.
         while let Some(parcel) = inbox.take() {
             contain(|| parcel.open(self));

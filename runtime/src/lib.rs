@@ -81,6 +81,7 @@ pub use bus::publish::Published;
 pub use bus::request::Request;
 pub use bus::route::Route;
 pub use bus::send::Sending;
+pub use bus::sender::{Publisher, Sender};
 pub use clock::{Clock, Elapsed};
 pub use consumer::Consumer;
 pub use context::{Context, HandlerFn, Serve};

@@ -5,10 +5,10 @@
 
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::VecDeque;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 
 use tokio::task::coop::has_budget_remaining;
 
@@ -21,7 +21,9 @@ use crate::metrics::Gathered;
 use crate::panic::{contain, panic_text};
 
 use super::credit::Credit;
+use super::envelope::{Envelope, ReplyTo, Whom};
 use super::intercept::{At, Kind};
+use super::mailbox::Mailbox;
 use super::outbox::Outbox;
 use super::replies::{Outcome, RemoteReply, Replies, ReplyKey};
 use super::slots::{Polled, Running, Slots};
@@ -35,44 +37,42 @@ pub(crate) struct ConsumerKey {
     pub(crate) generation: u32,
 }
 
-/// Where the outcome of a handler goes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum ReplyTo {
-    /// Nobody asked.
-    Nobody,
-    /// Nobody asked, and others have the message as well.
-    Published,
-    /// A request of this loop.
-    Local(ReplyKey),
-    /// A request of another loop.
-    Remote(u32, ReplyKey),
-}
-
-/// A message in a mailbox.
-pub(crate) struct Envelope<M> {
-    pub(crate) message: M,
-    pub(crate) headers: Headers,
-    pub(crate) reply_to: ReplyTo,
-    /// It came from another loop and holds one place of the credit until a handler takes it.
-    pub(crate) holds_credit: bool,
-}
-
-/// What became of a call in place.
-pub(crate) enum Called<M, R> {
+/// What became of a request of this loop.
+pub(crate) enum Asked<R> {
     /// The handler finished at once.
     Done(Result<R, Failure>),
-    /// The handler is suspended in this slot; it belongs to the loop now.
-    Suspended(u32),
-    /// It cannot be run now without overtaking somebody: queue it.
-    Busy(M, Headers),
+    /// The caller waits under this key in this table.
+    Waits(u32, ReplyKey),
+    /// There is no room.
+    Full,
+}
+
+/// What becomes of a published message.
+pub(crate) enum Expected {
+    /// The consumer waits for it: it must be handed in by the next turn, and until then nothing that comes overtakes it.
+    Next,
+    /// Something is before it: it must be queued now.
+    Behind,
+    /// There is no room.
+    Full,
 }
 
 /// A consumer as its callers see it, the handler's future type forgotten.
 pub(crate) trait Consume<M, R>: AnyConsumer {
-    /// Runs the handler now, if that cannot be told from queueing the message and running it next.
-    fn call(&self, core: &Rc<LoopCore>, message: M, headers: Headers) -> Called<M, R>;
-    /// Says where the outcome of a suspended handler goes.
-    fn reply_to(&self, slot: u32, reply_to: ReplyTo);
+    /// Asks for a reply within `timeout` nanoseconds. Runs the handler now, if that cannot be told from queueing the
+    /// message and running it next.
+    fn ask(&self, core: &Rc<LoopCore>, message: M, headers: Headers, timeout: u64, asking: &Waker) -> Asked<R>;
+    /// Puts a message of this loop into the mailbox that nobody waits for a reply to; `false`: there is no room.
+    /// It is moved out of where it is when it is taken, and not before: moving it about costs more than all the rest.
+    fn offer(&self, core: &LoopCore, unsent: &mut Option<(M, Headers)>) -> bool;
+    /// The same for a message that was published, behind what is queued.
+    fn offer_published(&self, core: &LoopCore, message: M, headers: Headers) -> bool;
+    /// A message is about to be published.
+    fn expect_published(&self) -> Expected;
+    /// Here is a published message that was expected next.
+    fn hand_in_published(&self, core: &Rc<LoopCore>, message: M, headers: Headers);
+    /// A published message that was expected next will not come.
+    fn published_is_lost(&self, core: &LoopCore);
     /// How many messages of this loop there is room for.
     fn room(&self) -> usize;
     /// Puts a message into the mailbox; back it comes when there is no room.
@@ -130,8 +130,12 @@ pub(crate) struct LocalConsumer<M, R, F, S> {
     whose: Whose,
     bounds: Bounds,
     start: S,
-    queue: RefCell<VecDeque<Envelope<M>>>,
+    queue: RefCell<Mailbox<Envelope<M>>>,
     scheduled: Cell<bool>,
+    /// Published messages that are expected next, before whatever is queued.
+    expected: Cell<usize>,
+    /// How many in the queue were expected before the others came, and could not begin when they were handed in.
+    ahead: Cell<usize>,
     slots: Slots<F>,
     credit: Arc<Credit>,
     tally: Tally,
@@ -189,6 +193,8 @@ where
             start,
             queue: RefCell::default(),
             scheduled: Cell::new(false),
+            expected: Cell::new(0),
+            ahead: Cell::new(0),
             slots: Slots::default(),
             credit,
             tally,
@@ -211,8 +217,40 @@ where
     }
 
     /// Whether another handler may begin now.
+    #[inline]
     fn may_begin(&self) -> bool {
         self.slots.in_flight() < self.bounds.in_flight && self.demand.get() > 0
+    }
+
+    /// Whether a handler may begin with what is queued.
+    #[inline]
+    fn may_take_next(&self) -> bool {
+        self.may_begin() && self.expected.get() == 0
+    }
+
+    /// Whether a handler that begins now overtakes nobody.
+    #[inline]
+    fn is_free(&self) -> bool {
+        self.may_take_next() && self.queue.borrow().is_empty() && self.open.get()
+    }
+
+    #[inline]
+    fn has_room(&self) -> bool {
+        self.open.get() && self.queued() < self.bounds.mailbox
+    }
+
+    /// Messages of this loop and others that wait for their handler, published ones that are not handed in yet among them.
+    #[inline]
+    fn queued(&self) -> usize {
+        self.queue.borrow().len() + self.expected.get()
+    }
+
+    #[inline]
+    fn note_begun(&self) {
+        let demand = self.demand.get();
+        if demand != FLOWING {
+            self.demand.set(demand.saturating_sub(1));
+        }
     }
 
     /// Starts a handler and polls it once. Suspended, it stays in the slot that is given.
@@ -256,12 +294,9 @@ where
         headers: Headers,
         reply_to: ReplyTo,
     ) -> Result<Result<R, Failure>, u32> {
-        let demand = self.demand.get();
-        if demand != FLOWING {
-            self.demand.set(demand.saturating_sub(1));
-        }
+        self.note_begun();
         let mut running = self.slots.take(core, self.key.get());
-        core.note_published(matches!(reply_to, ReplyTo::Published));
+        core.note_published(reply_to.is_published());
         let outer = core.enter_handler(self.whose);
         let polled = running.start(|| (self.start)(message, headers));
         core.leave_handler(outer);
@@ -286,7 +321,7 @@ where
     /// The same, once the inbound interceptors have seen the message and let it pass.
     #[cold]
     fn begin_seen(&self, core: &Rc<LoopCore>, mut envelope: Envelope<M>) -> Result<Result<R, Failure>, u32> {
-        let kind = if matches!(envelope.reply_to, ReplyTo::Published) { Kind::Published } else { Kind::Sent };
+        let kind = if envelope.reply_to.is_published() { Kind::Published } else { Kind::Sent };
         match At::Loop(core).inbound(&self.address, kind, &mut envelope.headers, &envelope.message) {
             Ok(()) => {
                 let trail = Trail::new(core, &self.address, &envelope.headers);
@@ -315,7 +350,7 @@ where
     }
 
     #[cold]
-    fn panicked(&self, core: &LoopCore, running: Running<F>, is_old: bool, panic: &(dyn Any + Send)) -> Failure {
+    fn panicked(&self, core: &LoopCore, running: Box<Running<F>>, is_old: bool, panic: &(dyn Any + Send)) -> Failure {
         self.cut_off(core, running);
         let panic = panic_text(panic);
         core.count_panic();
@@ -327,7 +362,7 @@ where
 
     /// Drops a handler that has not finished.
     #[cold]
-    fn cut_off(&self, core: &LoopCore, mut running: Running<F>) {
+    fn cut_off(&self, core: &LoopCore, mut running: Box<Running<F>>) {
         match running.cut_off() {
             Ok(()) => self.slots.give_back(running),
             Err(panic) => self.drop_panicked(core, running, panic.as_ref()),
@@ -335,11 +370,11 @@ where
     }
 
     #[cold]
-    fn drop_panicked(&self, core: &LoopCore, running: Running<F>, panic: &(dyn Any + Send)) {
+    fn drop_panicked(&self, core: &LoopCore, running: Box<Running<F>>, panic: &(dyn Any + Send)) {
         let panic = panic_text(panic);
         core.count_panic();
         tracing::error!(address = %self.address, panic, "a handler panicked while it was dropped");
-        self.slots.replace(core, self.key.get(), running);
+        self.slots.replace(running);
     }
 
     fn take_trail(&self, slot: u32) -> Option<Trail> {
@@ -358,19 +393,19 @@ where
         if result.is_err() {
             self.tally.fail();
         }
-        match reply_to {
-            ReplyTo::Nobody | ReplyTo::Published => drop(contain(|| drop(result))),
-            asked => self.answer(core, asked, Outcome::Replied(self.seen(core, result))),
+        match (reply_to.whom(), result) {
+            (Whom::Nobody, Ok(reply)) if !std::mem::needs_drop::<R>() => drop(reply),
+            (Whom::Nobody, unwanted) => drop(contain(|| drop(unwanted))),
+            (_, result) => self.answer(core, reply_to, Outcome::Replied(self.seen(core, result))),
         }
     }
 
+    #[inline]
     fn answer(&self, core: &Rc<LoopCore>, reply_to: ReplyTo, outcome: Outcome<R>) {
-        match reply_to {
-            ReplyTo::Nobody | ReplyTo::Published => {}
-            ReplyTo::Local(key) => self.replies(core).end(key, outcome),
-            ReplyTo::Remote(target, to) => {
-                self.reply_outbox(core, target as usize).push(core, RemoteReply { to, outcome })
-            }
+        match reply_to.whom() {
+            Whom::Nobody => {}
+            Whom::Local(key) => self.replies(core).end(key, outcome),
+            Whom::Remote(target, to) => self.reply_outbox(core, target).push(core, RemoteReply { to, outcome }),
         }
     }
 
@@ -412,11 +447,102 @@ where
     }
 
     fn schedule_if_ready(&self, core: &LoopCore) {
-        if !self.queue.borrow().is_empty() && self.may_begin() {
+        if self.may_take_next() && !self.queue.borrow().is_empty() {
             self.schedule(core);
         }
     }
 
+    /// Puts a message of this loop behind what is queued.
+    #[inline]
+    fn push(&self, core: &LoopCore, message: M, headers: Headers, reply_to: ReplyTo) {
+        self.queue.borrow_mut().push_back(|| Envelope { message, headers, reply_to, holds_credit: false });
+        if self.may_take_next() {
+            self.schedule(core);
+        }
+    }
+
+    /// Takes what is next in the queue, if a handler may begin with it. `held`: places of handlers that are not running.
+    #[inline]
+    fn next(&self, held: usize) -> Option<Envelope<M>> {
+        let may_take = self.slots.in_flight() - held < self.bounds.in_flight && self.demand.get() > 0;
+        if !may_take || self.expected.get() > 0 {
+            return None;
+        }
+        // One at a time: an empty queue must mean that nobody can be overtaken.
+        let envelope = self.queue.borrow_mut().pop_front()?;
+        self.ahead.set(self.ahead.get().saturating_sub(1));
+        Some(envelope)
+    }
+
+    /// Handles queued messages one after the other until one suspends or panics: they share a place and a guard.
+    fn run_some(&self, core: &Rc<LoopCore>, left: &mut usize, room: &mut bool) {
+        let mut running = self.slots.take(core, self.key.get());
+        let mut reply_to = ReplyTo::NOBODY;
+        let clock = &core.shared().clock;
+        let mut began = None;
+        let polled = running.guarded(|place| {
+            while *left > 0 && !is_looked_at(core) {
+                let Some(envelope) = self.next(1) else { break };
+                *left -= 1;
+                self.note_taken(&envelope, room);
+                self.note_begun();
+                began = self.tally.begin().then(|| clock.ticks());
+                reply_to = envelope.reply_to;
+                core.go_on();
+                core.note_published(reply_to.is_published());
+                let Poll::Ready(result) = place.start(|| (self.start)(envelope.message, envelope.headers)) else {
+                    return Poll::Pending;
+                };
+                if let Some(began) = began {
+                    self.tally.finished(clock.ticks().saturating_sub(began));
+                }
+                self.reply(core, reply_to, result);
+            }
+            Poll::Ready(())
+        });
+        match polled {
+            Polled::Pending => {
+                if let Some(began) = began {
+                    self.tally.suspended(running.slot, began);
+                }
+                self.slots.suspend(running, reply_to);
+            }
+            Polled::Ready(()) => {
+                self.slots.give_back(running);
+            }
+            Polled::DropPanicked(result, panic) => {
+                self.drop_panicked(core, running, panic.as_ref());
+                self.reply(core, reply_to, result);
+            }
+            Polled::Panicked(panic) => {
+                let failure = self.panicked(core, running, false, panic.as_ref());
+                self.reply(core, reply_to, Err(failure));
+            }
+        }
+    }
+
+    /// One queued message, seen by the interceptors.
+    #[cold]
+    fn run_seen(&self, core: &Rc<LoopCore>, left: &mut usize, room: &mut bool) {
+        let Some(envelope) = self.next(0) else { return };
+        *left -= 1;
+        self.note_taken(&envelope, room);
+        let reply_to = envelope.reply_to;
+        if let Ok(result) = self.begin_seen(core, envelope) {
+            self.reply(core, reply_to, result);
+        }
+    }
+
+    #[inline]
+    fn note_taken(&self, envelope: &Envelope<M>, room: &mut bool) {
+        if envelope.holds_credit {
+            self.owed.set(self.owed.get() + 1);
+        } else {
+            *room = true;
+        }
+    }
+
+    #[inline]
     fn schedule(&self, core: &LoopCore) {
         if !self.scheduled.replace(true) {
             core.schedule(self.key.get());
@@ -431,49 +557,102 @@ where
     F: Future<Output = Result<R, Failure>> + 'static,
     S: Fn(M, Headers) -> F + 'static,
 {
-    fn call(&self, core: &Rc<LoopCore>, message: M, headers: Headers) -> Called<M, R> {
+    fn ask(&self, core: &Rc<LoopCore>, message: M, headers: Headers, timeout: u64, asking: &Waker) -> Asked<R> {
         // What is in the queue was there first. What is being delivered has begun: it is taken out one at a time. What
         // somebody looks at on its way goes all of the way.
-        if is_looked_at(core)
-            || !self.queue.borrow().is_empty()
-            || !self.may_begin()
-            || core.depth() >= DEPTH_MAX
-            || !self.open.get()
-            || core.puts_off()
-        {
-            return Called::Busy(message, headers);
-        }
-        match self.begin(core, message, headers, ReplyTo::Nobody) {
-            Ok(result) => {
-                if result.is_err() {
-                    self.tally.fail();
+        if !is_looked_at(core) && self.is_free() && core.depth() < DEPTH_MAX && !core.puts_off() {
+            let slot = match self.begin(core, message, headers, ReplyTo::NOBODY) {
+                Ok(result) => {
+                    if result.is_err() {
+                        self.tally.fail();
+                    }
+                    self.after_work(core, 0);
+                    return Asked::Done(result);
                 }
-                self.after_work(core, 0);
-                Called::Done(result)
-            }
-            Err(slot) => Called::Suspended(slot),
+                Err(slot) => slot,
+            };
+            let replies = self.replies(core);
+            let key = replies.wait(core, timeout, asking);
+            self.slots.set_reply_to(slot, ReplyTo::local(key));
+            return Asked::Waits(replies.table, key);
         }
+        if !self.has_room() || self.discarded.get() {
+            return Asked::Full;
+        }
+        let replies = self.replies(core);
+        let key = replies.wait(core, timeout, asking);
+        self.push(core, message, headers, ReplyTo::local(key));
+        Asked::Waits(replies.table, key)
     }
 
-    fn reply_to(&self, slot: u32, reply_to: ReplyTo) {
-        self.slots.set_reply_to(slot, reply_to);
+    fn offer(&self, core: &LoopCore, unsent: &mut Option<(M, Headers)>) -> bool {
+        if !self.has_room() || self.discarded.get() {
+            return false;
+        }
+        if let Some((message, headers)) = unsent.take() {
+            self.push(core, message, headers, ReplyTo::NOBODY);
+        }
+        true
+    }
+
+    fn offer_published(&self, core: &LoopCore, message: M, headers: Headers) -> bool {
+        let takes = self.has_room() && !self.discarded.get();
+        if takes {
+            self.push(core, message, headers, ReplyTo::PUBLISHED);
+        }
+        takes
+    }
+
+    fn expect_published(&self) -> Expected {
+        if self.discarded.get() || !self.has_room() {
+            return Expected::Full;
+        }
+        if !self.may_begin() || !self.queue.borrow().is_empty() {
+            return Expected::Behind;
+        }
+        self.expected.set(self.expected.get() + 1);
+        Expected::Next
+    }
+
+    fn hand_in_published(&self, core: &Rc<LoopCore>, message: M, headers: Headers) {
+        self.expected.set(self.expected.get() - 1);
+        if self.discarded.get() {
+            contain(|| drop((message, headers)));
+            return;
+        }
+        if self.may_begin() && self.ahead.get() == 0 && !is_looked_at(core) {
+            if let Ok(result) = self.begin(core, message, headers, ReplyTo::PUBLISHED) {
+                self.reply(core, ReplyTo::PUBLISHED, result);
+            }
+        } else {
+            // Those that came later wait until nothing is expected: they are all behind it.
+            let envelope = Envelope { message, headers, reply_to: ReplyTo::PUBLISHED, holds_credit: false };
+            self.queue.borrow_mut().insert(self.ahead.get(), envelope);
+            self.ahead.set(self.ahead.get() + 1);
+        }
+        self.after_work(core, 0);
+    }
+
+    fn published_is_lost(&self, core: &LoopCore) {
+        self.expected.set(self.expected.get() - 1);
+        self.after_work(core, 0);
     }
 
     fn room(&self) -> usize {
-        if self.open.get() { self.bounds.mailbox.saturating_sub(self.queue.borrow().len()) } else { 0 }
+        if self.open.get() { self.bounds.mailbox.saturating_sub(self.queued()) } else { 0 }
     }
 
     fn enqueue(&self, core: &LoopCore, envelope: Envelope<M>) -> Result<(), Envelope<M>> {
         // A message from another loop has its room already: that is what the credit is.
-        let room = envelope.holds_credit || (self.open.get() && self.queue.borrow().len() < self.bounds.mailbox);
+        let room = envelope.holds_credit || self.has_room();
         if !room || self.discarded.get() {
             if envelope.holds_credit {
                 self.credit.give_back(1);
             }
             return Err(envelope);
         }
-        self.queue.borrow_mut().push_back(envelope);
-        if self.may_begin() {
+        self.queue.borrow_mut().push_back(|| envelope);
+        if self.may_take_next() {
             self.schedule(core);
         }
         Ok(())
@@ -489,27 +668,16 @@ where
 {
     fn run(&self, core: &Rc<LoopCore>, budget: usize) {
         self.scheduled.set(false);
-        let mut room = false;
-        for _ in 0..budget {
-            if !self.may_begin() || !has_budget_remaining() {
-                break;
-            }
-            // One at a time: an empty queue must mean that nobody can be overtaken.
-            let Some(envelope) = self.queue.borrow_mut().pop_front() else { break };
-            if envelope.holds_credit {
-                self.owed.set(self.owed.get() + 1);
-            } else {
-                room = true;
-            }
-            let reply_to = envelope.reply_to;
-            let begun = match is_looked_at(core) {
-                false => self.begin(core, envelope.message, envelope.headers, reply_to),
-                true => self.begin_seen(core, envelope),
-            };
-            if let Ok(result) = begun {
-                self.reply(core, reply_to, result);
+        let (mut left, mut room) = (budget, false);
+        let outer = core.enter_handler(self.whose);
+        // A handler that finds the budget spent suspends, so it is asked for after each that does.
+        while left > 0 && has_budget_remaining() && self.may_take_next() && !self.queue.borrow().is_empty() {
+            match is_looked_at(core) {
+                false => self.run_some(core, &mut left, &mut room),
+                true => self.run_seen(core, &mut left, &mut room),
             }
         }
+        core.leave_handler(outer);
         if room {
             self.credit.waiters.wake();
         }
@@ -518,7 +686,7 @@ where
 
     fn resume(&self, core: &Rc<LoopCore>, slot: u32) {
         // A waker that outlived its handler, or was called while the handler is being polled: nothing to do.
-        let Some(mut running) = self.slots.suspended(slot) else { return };
+        let Some((mut running, reply_to)) = self.slots.woken(slot) else { return };
         let trail = self.take_trail(slot);
         let outer = core.enter_handler(self.whose);
         let polled = match &trail {
@@ -526,7 +694,6 @@ where
             Some(trail) => trail.within(core, || running.poll()),
         };
         core.leave_handler(outer);
-        let reply_to = self.slots.reply_to(slot);
         let result = match polled {
             Polled::Pending => {
                 self.trails.borrow_mut().extend(trail.map(|trail| (slot, trail)));
@@ -581,7 +748,10 @@ where
     }
 
     fn is_drained(&self) -> bool {
-        let nothing_comes = || self.discarded.get() || (self.queue.borrow().is_empty() && self.credit.taken() == 0);
+        let nothing_comes = || {
+            let queued = self.expected.get() > 0 || !self.queue.borrow().is_empty();
+            self.discarded.get() || (!queued && self.credit.taken() == 0)
+        };
         self.given_up.get() || (self.slots.in_flight() == 0 && nothing_comes())
     }
 
@@ -590,7 +760,7 @@ where
         self.tally.add_to(metrics);
         let here = self.queue.borrow().iter().filter(|envelope| !envelope.holds_credit).count();
         metrics.consumers += 1;
-        metrics.pending += here + self.credit.taken().saturating_sub(self.owed.get());
+        metrics.pending += here + self.expected.get() + self.credit.taken().saturating_sub(self.owed.get());
         metrics.in_flight += self.slots.in_flight();
         metrics.room += self.room();
     }
@@ -613,10 +783,12 @@ where
         if self.discarded.replace(true) {
             return 0;
         }
-        let queue = self.queue.take();
-        let queued = queue.len();
+        let mut queue = self.queue.take();
+        // What is expected next finds that it has come too late.
+        let queued = queue.len() + self.expected.get();
+        self.ahead.set(0);
         let mut returned = self.owed.take();
-        for envelope in queue {
+        while let Some(envelope) = queue.pop_front() {
             returned += usize::from(envelope.holds_credit);
             self.answer(core, envelope.reply_to, Outcome::Closed);
             contain(|| drop(envelope));
@@ -631,12 +803,11 @@ where
     fn abandon(&self, core: &Rc<LoopCore>) -> usize {
         let mut given_up = self.discard(core);
         for slot in self.slots.occupied() {
-            if let Some(running) = self.slots.suspended(slot) {
+            if let Some((running, reply_to)) = self.slots.woken(slot) {
                 given_up += 1;
                 self.tally.fail();
                 self.tally.resumed(slot, &core.shared().clock);
                 drop(self.take_trail(slot));
-                let reply_to = self.slots.reply_to(slot);
                 self.cut_off(core, running);
                 self.answer(core, reply_to, Outcome::Closed);
             }

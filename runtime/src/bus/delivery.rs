@@ -8,7 +8,8 @@ use crate::event_loop::LoopCore;
 use crate::message::{Headers, Message};
 use crate::panic::contain;
 
-use super::consumer::{ConsumerKey, Envelope, ReplyTo};
+use super::consumer::ConsumerKey;
+use super::envelope::{Envelope, ReplyTo, Whom};
 use super::outbox::{Batch, Outbox};
 use super::replies::{Outcome, RemoteReply};
 
@@ -24,12 +25,12 @@ pub(crate) struct RemoteMessage<M, R> {
 impl<M, R> RemoteMessage<M, R> {
     /// One of several that are the same.
     pub(crate) fn published(to: ConsumerKey, message: M, headers: Headers) -> Self {
-        Self { reply_to: ReplyTo::Published, ..Self::unasked(to, message, headers) }
+        Self { reply_to: ReplyTo::PUBLISHED, ..Self::unasked(to, message, headers) }
     }
 
     /// One that nobody waits for a reply to.
     pub(crate) fn unasked(to: ConsumerKey, message: M, headers: Headers) -> Self {
-        Self { to, message, headers, reply_to: ReplyTo::Nobody, reply: std::marker::PhantomData }
+        Self { to, message, headers, reply_to: ReplyTo::NOBODY, reply: std::marker::PhantomData }
     }
 }
 
@@ -45,7 +46,7 @@ impl<M: Message, R: Message> Batch for RemoteMessage<M, R> {
     fn lost(items: Vec<Self>, core: &LoopCore) {
         for item in items {
             // It is back on the loop that sent it, and so is whoever waits for the reply.
-            if let ReplyTo::Remote(_, to) = item.reply_to {
+            if let Whom::Remote(_, to) = item.reply_to.whom() {
                 core.replies::<R>().end(to, Outcome::Closed);
             }
             contain(|| drop(item));
@@ -67,7 +68,7 @@ impl<M: Message, R: Message> Batch for Asked<M, R> {
     fn deliver(items: Vec<Self>, core: &Rc<LoopCore>) {
         for item in items {
             let key = core.replies::<R>().wait_for(core, item.deadline, item.asking);
-            let reply_to = ReplyTo::Local(key);
+            let reply_to = ReplyTo::local(key);
             let envelope = Envelope { message: item.message, headers: item.headers, reply_to, holds_credit: true };
             hand_in::<M, R>(core, item.to, envelope);
         }
@@ -89,11 +90,11 @@ fn hand_in<M: Message, R: Message>(core: &Rc<LoopCore>, to: ConsumerKey, envelop
     };
     // Its verticle was given up before this arrived, and counted then; a waiting caller must hear of it.
     if let Some(envelope) = refused {
-        match envelope.reply_to {
-            ReplyTo::Nobody | ReplyTo::Published => {}
-            ReplyTo::Local(key) => core.replies::<R>().end(key, Outcome::Closed),
-            ReplyTo::Remote(target, to) => {
-                Outbox::new(core, target as usize).push(core, RemoteReply::<R> { to, outcome: Outcome::Closed });
+        match envelope.reply_to.whom() {
+            Whom::Nobody => {}
+            Whom::Local(key) => core.replies::<R>().end(key, Outcome::Closed),
+            Whom::Remote(target, to) => {
+                Outbox::new(core, target).push(core, RemoteReply::<R> { to, outcome: Outcome::Closed });
             }
         }
         contain(|| drop(envelope));

@@ -20,13 +20,15 @@ pub(crate) struct Outbox<T> {
     target: Arc<LoopShared>,
     items: RefCell<Vec<T>>,
     dirty: Cell<bool>,
+    /// Items of the last batch: what the next one makes room for at once, and not in steps.
+    usual: Cell<usize>,
 }
 
 impl<T: Batch> Outbox<T> {
     /// For the loop of this number. Found once: a loop of a worker pool cannot be found without a lock.
     pub(crate) fn new(core: &LoopCore, target: usize) -> Rc<Self> {
         let target = core.shared().event_loop(target);
-        Rc::new(Self { target, items: RefCell::default(), dirty: Cell::new(false) })
+        Rc::new(Self { target, items: RefCell::default(), dirty: Cell::new(false), usual: Cell::new(0) })
     }
 
     /// Nothing gets there any more.
@@ -35,12 +37,21 @@ impl<T: Batch> Outbox<T> {
     }
 
     pub(crate) fn push(self: &Rc<Self>, core: &LoopCore, item: T) {
-        self.items.borrow_mut().push(item);
+        {
+            let mut items = self.items.borrow_mut();
+            if items.capacity() == 0 {
+                items.reserve(self.usual.get());
+            }
+            items.push(item);
+        }
         if !self.dirty.replace(true) {
             core.flush_later(self.clone());
         }
     }
 }
+
+/// A batch that was larger says nothing about the next one.
+const USUAL_MAX: usize = 1_024;
 
 /// An outbox with its type forgotten.
 pub(crate) trait Flush {
@@ -51,6 +62,7 @@ pub(crate) trait Flush {
 impl<T: Batch> Flush for Outbox<T> {
     fn flush(&self, core: &LoopCore) -> bool {
         let items = self.items.take();
+        self.usual.set(items.len().min(USUAL_MAX));
         let refused = if items.is_empty() { None } else { post(&self.target, items).err() };
         match refused {
             // The bound on what piles up here is the credit that every message has taken already; a reply has its

@@ -18,9 +18,9 @@ use super::outbox::Batch;
 /// Which slot, and which of its occupants: a late reply to an earlier one finds the wrong generation and is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReplyKey {
-    slot: u32,
+    pub(super) slot: u32,
     /// Wide enough never to come round: a reply may be late by hours, and a loop may ask millions of times a second.
-    generation: u64,
+    pub(super) generation: u64,
 }
 
 /// How a request ended, seen from the bus.
@@ -39,7 +39,7 @@ struct Slot<R> {
 }
 
 enum State<R> {
-    Waiting(Option<Waker>),
+    Waiting(Waker),
     /// A thread that is no event loop waits for it.
     Elsewhere(oneshot::Sender<Outcome<R>>),
     Ended(Outcome<R>),
@@ -69,10 +69,11 @@ impl<R: Message> Replies<R> {
         Self { table, slots: RefCell::default(), generation: Cell::new(0), earliest: Cell::new(u64::MAX) }
     }
 
-    /// Takes a slot for a request of this loop that must end `timeout` nanoseconds from now.
-    pub(crate) fn wait(&self, core: &LoopCore, timeout: u64) -> ReplyKey {
+    /// Takes a slot for a request of this loop that must end `timeout` nanoseconds from now, and wakes who asks then.
+    pub(crate) fn wait(&self, core: &LoopCore, timeout: u64, asking: &Waker) -> ReplyKey {
+        let asking = asking.clone();
         let (now, reading) = core.tick_for_deadline();
-        self.take_slot(core, now.saturating_add(timeout), reading, State::Waiting(None))
+        self.take_slot(core, now.saturating_add(timeout), reading, State::Waiting(asking))
     }
 
     /// Takes a slot for a request of a thread that is no event loop; it must end by `deadline`.
@@ -98,7 +99,7 @@ impl<R: Message> Replies<R> {
             let mut slots = self.slots.borrow_mut();
             match Self::find(&mut slots, key).map(|slot| &slot.state) {
                 None => return Poll::Ready(None),
-                Some(State::Waiting(Some(known))) if known.will_wake(cx.waker()) => return Poll::Pending,
+                Some(State::Waiting(known)) if known.will_wake(cx.waker()) => return Poll::Pending,
                 Some(State::Waiting(_)) => None,
                 Some(State::Ended(_) | State::Abandoned | State::Elsewhere(_)) => {
                     Some(slots.remove(key.slot as usize).state)
@@ -118,8 +119,8 @@ impl<R: Message> Replies<R> {
     /// Made by the caller and the one before dropped outside the borrow: a waker is foreign code.
     fn remember(&self, key: ReplyKey, waker: Waker) {
         let before = match Self::find(&mut self.slots.borrow_mut(), key).map(|slot| &mut slot.state) {
-            Some(State::Waiting(known)) => known.replace(waker),
-            _ => Some(waker),
+            Some(State::Waiting(known)) => std::mem::replace(known, waker),
+            _ => waker,
         };
         drop(before);
     }
@@ -138,7 +139,7 @@ impl<R: Message> Replies<R> {
         };
         // Outside the borrow: dropping a reply and waking a caller both run foreign code.
         match then {
-            Then::Wake(State::Waiting(Some(waker))) => drop(contain(|| waker.wake())),
+            Then::Wake(State::Waiting(waker)) => drop(contain(|| waker.wake())),
             Then::Tell(State::Elsewhere(asking), outcome) => tell(asking, outcome),
             unwanted => drop(contain(|| drop(unwanted))),
         }
@@ -157,18 +158,6 @@ impl<R: Message> Replies<R> {
             }
         };
         contain(|| drop(before));
-    }
-
-    /// Frees a slot whose request was never sent.
-    pub(crate) fn forget(&self, key: ReplyKey) {
-        let slot = {
-            let mut slots = self.slots.borrow_mut();
-            if Self::find(&mut slots, key).is_none() {
-                return;
-            }
-            slots.remove(key.slot as usize)
-        };
-        drop(slot);
     }
 
     fn find(slots: &mut Slab<Slot<R>>, key: ReplyKey) -> Option<&mut Slot<R>> {
@@ -215,7 +204,7 @@ impl<R> Ending<R> {
     fn end(&mut self, state: &mut State<R>, outcome: Outcome<R>) -> bool {
         match std::mem::replace(state, State::Abandoned) {
             State::Waiting(waker) => {
-                self.wakers.extend(waker);
+                self.wakers.push(waker);
                 *state = State::Ended(outcome);
                 true
             }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use crate::address::Address;
@@ -16,8 +16,9 @@ use crate::panic::contain;
 
 use super::Bus;
 use super::ask::ask;
-use super::consumer::{Called, Consume, Envelope, ReplyTo};
+use super::consumer::Asked;
 use super::delivery::RemoteMessage;
+use super::envelope::ReplyTo;
 use super::intercept::{At, Kind};
 use super::registry::Spoken;
 use super::replies::{Outcome, ReplyKey};
@@ -30,11 +31,13 @@ pub struct Request<'b, M: Message, R: Message> {
     bus: &'b Bus,
     to: Address<M, R>,
     timeout: Duration,
-    state: State<M, R>,
+    /// Until it is first polled.
+    unsent: Option<(M, Headers)>,
+    state: State<R>,
 }
 
-enum State<M, R: Message> {
-    New(M, Headers),
+enum State<R> {
+    New,
     /// With the number of its table on that loop.
     Waiting {
         event_loop: u32,
@@ -51,7 +54,7 @@ impl<M: Message, R: Message> Unpin for Request<'_, M, R> {}
 impl<'b, M: Message, R: Message> Request<'b, M, R> {
     pub(super) fn new(bus: &'b Bus, to: Address<M, R>, message: M) -> Self {
         let timeout = bus.shared.options.request_timeout;
-        Self { bus, to, timeout, state: State::New(message, Headers::default()) }
+        Self { bus, to, timeout, unsent: Some((message, Headers::default())), state: State::New }
     }
 
     /// How long to wait for the reply, at least a millisecond. Counted from when the request is first polled.
@@ -62,7 +65,7 @@ impl<'b, M: Message, R: Message> Request<'b, M, R> {
 
     /// Adds a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        if let State::New(_, headers) = &mut self.state {
+        if let Some((_, headers)) = &mut self.unsent {
             headers.append(name, value);
         }
         self
@@ -70,7 +73,7 @@ impl<'b, M: Message, R: Message> Request<'b, M, R> {
 
     /// Replaces all headers.
     pub fn headers(mut self, all: Headers) -> Self {
-        if let State::New(_, headers) = &mut self.state {
+        if let Some((_, headers)) = &mut self.unsent {
             *headers = all;
         }
         self
@@ -83,13 +86,14 @@ impl<'b, M: Message, R: Message> Request<'b, M, R> {
     /// Has the message seen by the outbound interceptors; one that they fail goes nowhere.
     #[cold]
     fn intercept(&mut self) -> Result<(), Failure> {
-        let State::New(message, headers) = &mut self.state else { return Ok(()) };
+        let Some((message, headers)) = &mut self.unsent else { return Ok(()) };
         let core = current_of(&self.bus.shared);
         let at = At::of(core.as_ref(), &self.bus.shared);
         let seen = at.outbound(self.to.name(), Kind::Sent, headers, message);
         if seen.is_err() {
             self.bus.shared.count(self.to.key(), |metrics| metrics.sent += 1);
-            let failed = std::mem::replace(&mut self.state, State::Ended);
+            self.state = State::Ended;
+            let failed = self.unsent.take();
             contain(|| drop(failed));
         }
         seen
@@ -112,12 +116,36 @@ impl<'b, M: Message, R: Message> Request<'b, M, R> {
         }
     }
 
+    fn closed(&self) -> RequestError {
+        RequestError::Closed { address: self.address() }
+    }
+
     /// Finds the consumer and hands the message over; a handler that finishes at once ends the request here.
-    fn begin(&mut self, core: &Rc<LoopCore>, message: M, headers: Headers) -> Poll<Result<R, RequestError>> {
+    fn begin(
+        &mut self,
+        core: &Rc<LoopCore>,
+        message: M,
+        headers: Headers,
+        asking: &Waker,
+    ) -> Poll<Result<R, RequestError>> {
         match reach(core, &self.to) {
-            Ok(Reached::Local(consumer)) => self.begin_here(core, consumer.as_ref(), message, headers),
-            Ok(Reached::Remote(remote)) => self.begin_there(core, &remote, message, headers),
-            Ok(Reached::Full(_)) => Poll::Ready(Err(self.overloaded())),
+            Ok(Reached::Local(consumer)) => {
+                match consumer.ask(core, message, headers, nanos(self.timeout), asking) {
+                    // Said as it is: a result that is put together elsewhere and moved costs more than the handler.
+                    Asked::Done(Ok(reply)) => return Poll::Ready(Ok(reply)),
+                    Asked::Done(Err(failure)) => return Poll::Ready(Err(RequestError::Failed(failure))),
+                    Asked::Full => return Poll::Ready(Err(self.overloaded())),
+                    Asked::Waits(table, key) => {
+                        self.state = State::Waiting { event_loop: loop_number(core), table, key };
+                    }
+                }
+                Poll::Pending
+            }
+            Ok(Reached::Remote(remote)) => {
+                self.begin_there(core, &remote, message, headers, asking);
+                Poll::Pending
+            }
+            Ok(Reached::Full) => Poll::Ready(Err(self.overloaded())),
             Err(NoRoute::NoHandlers) => {
                 core.ledger.count(self.to.key(), |metrics| metrics.sent += 1);
                 Poll::Ready(Err(RequestError::NoHandlers { address: self.address() }))
@@ -129,56 +157,20 @@ impl<'b, M: Message, R: Message> Request<'b, M, R> {
         }
     }
 
-    fn begin_here(
-        &mut self,
-        core: &Rc<LoopCore>,
-        consumer: &dyn Consume<M, R>,
-        message: M,
-        headers: Headers,
-    ) -> Poll<Result<R, RequestError>> {
-        let (message, headers) = match consumer.call(core, message, headers) {
-            Called::Done(result) => return Poll::Ready(result.map_err(RequestError::Failed)),
-            Called::Suspended(slot) => {
-                let key = self.wait(core);
-                consumer.reply_to(slot, ReplyTo::Local(key));
-                return Poll::Pending;
-            }
-            Called::Busy(message, headers) => (message, headers),
-        };
-        let key = self.wait(core);
-        let envelope = Envelope { message, headers, reply_to: ReplyTo::Local(key), holds_credit: false };
-        match consumer.enqueue(core, envelope) {
-            Ok(()) => Poll::Pending,
-            Err(_full) => {
-                core.replies::<R>().forget(key);
-                Poll::Ready(Err(self.overloaded()))
-            }
-        }
-    }
-
     fn begin_there(
         &mut self,
         core: &Rc<LoopCore>,
         remote: &Remote<M, R>,
         message: M,
         headers: Headers,
-    ) -> Poll<Result<R, RequestError>> {
-        let key = self.wait(core);
-        let reply_to = ReplyTo::Remote(loop_number(core), key);
+        asking: &Waker,
+    ) {
+        let replies = core.replies::<R>();
+        let key = replies.wait(core, nanos(self.timeout), asking);
+        self.state = State::Waiting { event_loop: loop_number(core), table: replies.table, key };
+        let reply_to = ReplyTo::remote(loop_number(core), key);
         let reply = std::marker::PhantomData;
         remote.outbox.push(core, RemoteMessage { to: remote.consumer, message, headers, reply_to, reply });
-        Poll::Pending
-    }
-
-    fn wait(&mut self, core: &LoopCore) -> ReplyKey {
-        let replies = core.replies::<R>();
-        let key = replies.wait(core, nanos(self.timeout));
-        self.state = State::Waiting { event_loop: loop_number(core), table: replies.table, key };
-        key
-    }
-
-    fn closed(&self) -> RequestError {
-        RequestError::Closed { address: self.address() }
     }
 
     fn overloaded(&self) -> RequestError {
@@ -225,9 +217,10 @@ impl<M: Message, R: Message> Request<'_, M, R> {
         });
     }
 
+    #[inline]
     fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<R, RequestError>> {
         let this = self;
-        if matches!(this.state, State::New(..)) {
+        if matches!(this.state, State::New) {
             // Before the message is taken out: a task that only makes requests in place must yield like any other.
             let budget = ready!(tokio::task::coop::poll_proceed(cx));
             budget.made_progress();
@@ -236,16 +229,10 @@ impl<M: Message, R: Message> Request<'_, M, R> {
             {
                 return Poll::Ready(Err(RequestError::Failed(failure)));
             }
-            let State::New(message, headers) = std::mem::replace(&mut this.state, State::Ended) else {
-                return Poll::Pending;
-            };
+            this.state = State::Ended;
+            let Some((message, headers)) = this.unsent.take() else { return Poll::Pending };
             match current_of(&this.bus.shared) {
-                Some(core) => {
-                    if let Poll::Ready(result) = this.begin(&core, message, headers) {
-                        this.state = State::Ended;
-                        return Poll::Ready(result);
-                    }
-                }
+                Some(core) => return this.begin(&core, message, headers, cx.waker()),
                 None => {
                     let (shared, to) = (Arc::clone(&this.bus.shared), this.to.clone());
                     this.state = State::Elsewhere(Box::pin(ask(shared, to, this.timeout, message, headers)));
@@ -260,7 +247,13 @@ impl<M: Message, R: Message> Request<'_, M, R> {
                         Some(replies) => ready!(replies.poll(*key, cx)),
                         None => None,
                     };
-                    this.error(&core, outcome)
+                    match outcome {
+                        Some(Outcome::Replied(Ok(reply))) if !core.shared().interceptors.any() => {
+                            this.state = State::Ended;
+                            return Poll::Ready(Ok(reply));
+                        }
+                        other => this.error(&core, other),
+                    }
                 }
                 // Begun on a loop and carried away from it: its slot is out of reach.
                 _ => {
@@ -268,7 +261,7 @@ impl<M: Message, R: Message> Request<'_, M, R> {
                     Err(this.closed())
                 }
             },
-            State::New(..) | State::Ended => Err(this.closed()),
+            State::New | State::Ended => Err(this.closed()),
         };
         this.state = State::Ended;
         Poll::Ready(ended)

@@ -1,7 +1,7 @@
 //! Which consumer a message goes to, as one event loop sees it.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -39,6 +39,22 @@ impl<M, R> Clone for Target<M, R> {
         match self {
             Self::Local(consumer) => Self::Local(Rc::clone(consumer)),
             Self::Remote(remote) => Self::Remote(Rc::clone(remote)),
+        }
+    }
+}
+
+impl<M, R> Target<M, R> {
+    pub(crate) fn local(&self) -> Option<&Rc<dyn Consume<M, R>>> {
+        match self {
+            Self::Local(consumer) => Some(consumer),
+            Self::Remote(_) => None,
+        }
+    }
+
+    pub(crate) fn remote(&self) -> Option<&Remote<M, R>> {
+        match self {
+            Self::Local(_) => None,
+            Self::Remote(remote) => Some(remote),
         }
     }
 }
@@ -81,14 +97,19 @@ impl<M: Message, R: Message> LocalRoute<M, R> {
         &self.served
     }
 
-    /// The consumer whose turn it is; `None` when there is none, or when registrations have changed.
+    fn pick(&self) -> Option<Target<M, R>> {
+        self.take_turn().map(|target| Target::clone(&target))
+    }
+
+    /// The consumer whose turn it is, for as long as nothing foreign runs; `None` when there is none, or when
+    /// registrations have changed.
     #[inline]
-    pub(crate) fn pick_known(&self) -> Option<Target<M, R>> {
-        if self.served.version() == self.seen.get() { self.pick() } else { None }
+    pub(crate) fn lend(&self) -> Option<Ref<'_, Target<M, R>>> {
+        if self.served.version() == self.seen.get() { self.take_turn() } else { None }
     }
 
     #[inline]
-    fn pick(&self) -> Option<Target<M, R>> {
+    fn take_turn(&self) -> Option<Ref<'_, Target<M, R>>> {
         let targets = self.targets.borrow();
         let choice = match self.served.route {
             Route::PreferLocal if self.here.get() > 0 => self.here.get(),
@@ -101,7 +122,7 @@ impl<M: Message, R: Message> LocalRoute<M, R> {
         let turn = self.turn.get();
         let turn = if turn >= choice { 0 } else { turn };
         self.turn.set(turn + 1);
-        Some(targets[turn].clone())
+        Some(Ref::map(targets, |targets| &targets[turn]))
     }
 
     #[inline]
@@ -149,10 +170,7 @@ impl<M: Message, R: Message> LocalRoute<M, R> {
 
 /// The consumer whose turn it is. A route that has become empty is forgotten and looked up once more, because the
 /// address may have been served anew since.
-fn find<M: Message, R: Message>(core: &LoopCore, to: &Address<M, R>) -> Result<Target<M, R>, NoRoute> {
-    if let Some(target) = core.pick(to) {
-        return Ok(target);
-    }
+pub(super) fn find<M: Message, R: Message>(core: &LoopCore, to: &Address<M, R>) -> Result<Target<M, R>, NoRoute> {
     for _ in 0..2 {
         let route = core.route(to)?;
         route.refresh(core);
@@ -186,21 +204,44 @@ pub(crate) enum Reached<M, R> {
     /// On another one. A place of its credit is taken.
     Remote(Rc<Remote<M, R>>),
     /// On another one, and there is no room.
-    Full(Arc<Credit>),
+    Full,
 }
 
 /// Finds the consumer whose turn it is and, where it lives on another loop, takes a place there.
+#[inline]
 pub(crate) fn reach<M: Message, R: Message>(core: &LoopCore, to: &Address<M, R>) -> Result<Reached<M, R>, NoRoute> {
+    if let Some(route) = core.lend_route(to)
+        && let Some(target) = route.lend()
+        && let Some(reached) = reach_target(core, to, &target)
+    {
+        return Ok(reached);
+    }
+    find_and_reach(core, to)
+}
+
+/// The way is not known, or it has changed.
+#[cold]
+fn find_and_reach<M: Message, R: Message>(core: &LoopCore, to: &Address<M, R>) -> Result<Reached<M, R>, NoRoute> {
     for _ in 0..CLOSING_TRIES {
-        match find(core, to)? {
-            Target::Local(consumer) => return Ok(Reached::Local(consumer)),
-            Target::Remote(remote) if remote.credit.take(1) == 1 => return Ok(Reached::Remote(remote)),
-            // Closed after it was found: it is out of the registry already, the next look finds another one or none.
-            Target::Remote(remote) if remote.credit.is_closed() => core.uncount_sent(to.key()),
-            Target::Remote(remote) => return Ok(Reached::Full(Arc::clone(&remote.credit))),
+        if let Some(reached) = reach_target(core, to, &find(core, to)?) {
+            return Ok(reached);
         }
     }
     Err(NoRoute::NoHandlers)
+}
+
+/// `None`: it was closed after it was found. It is out of the registry already, the next look finds another one or none.
+#[inline]
+fn reach_target<M, R>(core: &LoopCore, to: &Address<M, R>, target: &Target<M, R>) -> Option<Reached<M, R>> {
+    match target {
+        Target::Local(consumer) => Some(Reached::Local(Rc::clone(consumer))),
+        Target::Remote(remote) if remote.credit.take(1) == 1 => Some(Reached::Remote(Rc::clone(remote))),
+        Target::Remote(remote) if remote.credit.is_closed() => {
+            core.uncount_sent(to.key());
+            None
+        }
+        Target::Remote(_) => Some(Reached::Full),
+    }
 }
 
 /// Consumers that may close under a sender's hands before it gives up finding one that does not.

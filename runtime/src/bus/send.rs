@@ -15,12 +15,11 @@ use crate::event_loop::{LoopCore, NoRoute, current_of};
 use crate::message::{Headers, Message};
 
 use super::Bus;
-use super::consumer::{Envelope, ReplyTo};
 use super::credit::Credit;
 use super::delivery::RemoteMessage;
 use super::elsewhere::{self, Refused};
 use super::intercept::{At, Kind};
-use super::route::{Reached, reach};
+use super::route::{CLOSING_TRIES, Target, find};
 use super::timer::{Timer, nanos};
 use super::waiters::Waiters;
 
@@ -33,7 +32,10 @@ pub struct Sending<'b, M: Message, R: Message> {
     bus: &'b Bus,
     to: Address<M, R>,
     timeout: Duration,
-    message: Option<(M, Headers)>,
+    /// Until it is sent.
+    unsent: Option<(M, Headers)>,
+    /// The outbound interceptors have seen it, and it was counted.
+    seen: bool,
     /// Made when there is no room, so that the usual send reads no clock, costs no timer and is small.
     waiting: Option<Box<Waiting>>,
 }
@@ -59,8 +61,12 @@ impl<M: Message, R: Message> Unpin for Sending<'_, M, R> {}
 impl<'b, M: Message, R: Message> Sending<'b, M, R> {
     pub(super) fn new(bus: &'b Bus, to: Address<M, R>, message: M) -> Self {
         let timeout = bus.shared.options.request_timeout;
-        let message = Some((message, Headers::default()));
-        Self { bus, to, timeout, message, waiting: None }
+        Self { bus, to, timeout, unsent: Some((message, Headers::default())), seen: false, waiting: None }
+    }
+
+    /// One that found no room a moment ago.
+    pub(super) fn not_yet(bus: &'b Bus, to: Address<M, R>, timeout: Duration, unsent: Option<(M, Headers)>) -> Self {
+        Self { bus, to, timeout, unsent, seen: true, waiting: None }
     }
 
     /// How long to wait for room, at least a millisecond. Counted from when there was none. The default is that of
@@ -72,7 +78,7 @@ impl<'b, M: Message, R: Message> Sending<'b, M, R> {
 
     /// Adds a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        if let Some((_, headers)) = &mut self.message {
+        if let Some((_, headers)) = &mut self.unsent {
             headers.append(name, value);
         }
         self
@@ -80,7 +86,7 @@ impl<'b, M: Message, R: Message> Sending<'b, M, R> {
 
     /// There was no room: waits for some, and tries again until there is or the time is up.
     #[cold]
-    fn wait(&mut self, mut full: Full<M>, cx: &mut Context<'_>) -> Poll<Result<(), SendError<M>>> {
+    fn wait(&mut self, mut at: NoRoom, cx: &mut Context<'_>) -> Poll<Result<(), SendError<M>>> {
         let shared = &self.bus.shared;
         let waiting = self.waiting.get_or_insert_with(|| {
             let deadline = shared.clock.ticks().saturating_add(nanos(self.timeout));
@@ -90,19 +96,18 @@ impl<'b, M: Message, R: Message> Sending<'b, M, R> {
         for _ in 0..LOOKS_PER_POLL {
             if waiting.timer.is_over(shared, waiting.deadline, cx) {
                 count_refused(self.bus, &self.to);
-                return Poll::Ready(Err(SendError::Full(full.message)));
+                return Poll::Ready(give_back(&mut self.unsent, SendError::Full));
             }
-            if !waiting.wait_at(full.at, cx) {
-                self.message = Some((full.message, full.headers));
+            if !waiting.wait_at(at, cx) {
                 return Poll::Pending;
             }
             uncount_sent(self.bus, &self.to);
-            full = match attempt(self.bus, &self.to, full.message, full.headers) {
-                Attempt::Done(result) => return Poll::Ready(result),
-                Attempt::Full(full) => full,
+            at = match attempt(self.bus, &self.to, &mut self.unsent) {
+                Attempt::Sent => return Poll::Ready(Ok(())),
+                Attempt::Failed(why) => return Poll::Ready(give_back(&mut self.unsent, |message| why.with(message))),
+                Attempt::Full(at) => at,
             };
         }
-        self.message = Some((full.message, full.headers));
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -137,21 +142,21 @@ impl<M: Message, R: Message> Future for Sending<'_, M, R> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // No part of tokio's budget: room is bounded, and whoever sends more than there is waits for it.
-        let this = &mut *self;
         // Polled again after it was done: there is nothing left to send, and nothing to report.
-        let Some((message, mut headers)) = this.message.take() else { return Poll::Ready(Ok(())) };
+        let this = &mut *self;
         // Once: one that has found no room was seen then.
-        if this.waiting.is_none()
-            && let Err(failure) = intercept(this.bus, &this.to, &message, &mut headers)
-        {
-            return Poll::Ready(Err(SendError::Failed(message, failure)));
-        }
-        if this.waiting.is_some() {
-            uncount_sent(this.bus, &this.to);
-        }
-        match attempt(this.bus, &this.to, message, headers) {
-            Attempt::Done(result) => Poll::Ready(result),
-            Attempt::Full(full) => this.wait(full, cx),
+        let seen = match this.seen {
+            false => intercept(this.bus, &this.to, &mut this.unsent),
+            true => {
+                uncount_sent(this.bus, &this.to);
+                None
+            }
+        };
+        this.seen = true;
+        match seen.unwrap_or_else(|| attempt(this.bus, &this.to, &mut this.unsent)) {
+            Attempt::Sent => Poll::Ready(Ok(())),
+            Attempt::Failed(why) => Poll::Ready(give_back(&mut this.unsent, |message| why.with(message))),
+            Attempt::Full(at) => this.wait(at, cx),
         }
     }
 }
@@ -170,21 +175,56 @@ impl<M: Message, R: Message> fmt::Debug for Sending<'_, M, R> {
     }
 }
 
-/// One try to send.
-enum Attempt<M> {
-    Done(Result<(), SendError<M>>),
-    Full(Full<M>),
+/// One try to send. The message stays where it is unless it was sent.
+pub(super) enum Attempt {
+    Sent,
+    Failed(Unsendable),
+    Full(NoRoom),
 }
 
-/// What comes back when there is no room, and where to wait for some.
-struct Full<M> {
-    message: M,
-    headers: Headers,
-    at: NoRoom,
+/// Why a message cannot be sent.
+pub(super) enum Unsendable {
+    NoHandlers,
+    WrongType,
+    Closed,
+    /// An interceptor has failed it.
+    Failed(Failure),
+}
+
+impl Unsendable {
+    fn with<M>(self, message: M) -> SendError<M> {
+        match self {
+            Self::NoHandlers => SendError::NoHandlers(message),
+            Self::WrongType => SendError::WrongType(message),
+            Self::Closed => SendError::Closed(message),
+            Self::Failed(failure) => SendError::Failed(message, failure),
+        }
+    }
+}
+
+impl From<&NoRoute> for Unsendable {
+    fn from(why: &NoRoute) -> Self {
+        match why {
+            NoRoute::NoHandlers => Self::NoHandlers,
+            NoRoute::WrongType { .. } => Self::WrongType,
+        }
+    }
+}
+
+/// The message, if it was not sent, in the error that says why.
+#[cold]
+pub(super) fn give_back<M>(
+    unsent: &mut Option<(M, Headers)>,
+    why: impl FnOnce(M) -> SendError<M>,
+) -> Result<(), SendError<M>> {
+    match unsent.take() {
+        Some((message, _)) => Err(why(message)),
+        None => Ok(()),
+    }
 }
 
 /// Where there was no room.
-enum NoRoom {
+pub(super) enum NoRoom {
     /// In a mailbox of this loop.
     Here(Arc<Credit>),
     /// In a mailbox of another loop.
@@ -216,18 +256,11 @@ pub(super) fn try_send<M: Message, R: Message>(
     bus: &Bus,
     to: &Address<M, R>,
     message: M,
-    mut headers: Headers,
+    headers: Headers,
 ) -> Result<(), SendError<M>> {
-    if let Err(failure) = intercept(bus, to, &message, &mut headers) {
-        return Err(SendError::Failed(message, failure));
-    }
-    match attempt(bus, to, message, headers) {
-        Attempt::Done(result) => result,
-        Attempt::Full(full) => {
-            count_refused(bus, to);
-            Err(SendError::Full(full.message))
-        }
-    }
+    let mut unsent = Some((message, headers));
+    let seen = intercept(bus, to, &mut unsent);
+    seen.unwrap_or_else(|| attempt(bus, to, &mut unsent)).at_once(bus, to, &mut unsent)
 }
 
 /// A message ended for want of room.
@@ -245,86 +278,143 @@ fn uncount_sent<M: Message, R: Message>(bus: &Bus, to: &Address<M, R>) {
     }
 }
 
-/// Has the message seen by the outbound interceptors.
+/// Has the message seen by the outbound interceptors; `None`: it may be sent.
 #[inline]
-fn intercept<M: Message, R: Message>(
+pub(super) fn intercept<M: Message, R: Message>(
     bus: &Bus,
     to: &Address<M, R>,
-    message: &M,
-    headers: &mut Headers,
-) -> Result<(), Failure> {
-    if bus.shared.interceptors.any() {
-        let core = current_of(&bus.shared);
-        let seen = At::of(core.as_ref(), &bus.shared).outbound(to.name(), Kind::Sent, headers, message);
-        if seen.is_err() {
-            bus.shared.count(to.key(), |metrics| metrics.sent += 1);
+    unsent: &mut Option<(M, Headers)>,
+) -> Option<Attempt> {
+    if !bus.shared.interceptors.any() {
+        return None;
+    }
+    let (message, headers) = unsent.as_mut()?;
+    let core = current_of(&bus.shared);
+    let seen = At::of(core.as_ref(), &bus.shared).outbound(to.name(), Kind::Sent, headers, message);
+    let failure = seen.err()?;
+    bus.shared.count(to.key(), |metrics| metrics.sent += 1);
+    Some(Attempt::Failed(Unsendable::Failed(failure)))
+}
+
+impl Attempt {
+    /// For who does not wait.
+    pub(super) fn at_once<M: Message, R: Message>(
+        self,
+        bus: &Bus,
+        to: &Address<M, R>,
+        unsent: &mut Option<(M, Headers)>,
+    ) -> Result<(), SendError<M>> {
+        match self {
+            Self::Sent => Ok(()),
+            Self::Failed(why) => give_back(unsent, |message| why.with(message)),
+            Self::Full(_) => {
+                count_refused(bus, to);
+                give_back(unsent, SendError::Full)
+            }
         }
-        return seen;
     }
-    Ok(())
 }
 
-fn attempt<M: Message, R: Message>(bus: &Bus, to: &Address<M, R>, message: M, headers: Headers) -> Attempt<M> {
+#[inline]
+pub(super) fn attempt<M: Message, R: Message>(
+    bus: &Bus,
+    to: &Address<M, R>,
+    unsent: &mut Option<(M, Headers)>,
+) -> Attempt {
     match current_of(&bus.shared) {
-        Some(core) => from_loop(&core, to, message, headers),
-        None => from_elsewhere(bus, to, message, headers),
+        Some(core) => from_loop(&core, to, unsent),
+        None => from_elsewhere(bus, to, unsent),
     }
 }
 
+#[inline]
 fn from_loop<M: Message, R: Message>(
     core: &Rc<LoopCore>,
     to: &Address<M, R>,
-    message: M,
-    headers: Headers,
-) -> Attempt<M> {
-    match reach(core, to) {
-        Ok(Reached::Local(consumer)) => {
-            let envelope = Envelope { message, headers, reply_to: ReplyTo::Nobody, holds_credit: false };
-            match consumer.enqueue(core, envelope) {
-                Ok(()) => Attempt::Done(Ok(())),
-                Err(Envelope { message, headers, .. }) => {
-                    let at = NoRoom::Here(Arc::clone(consumer.credit()));
-                    Attempt::Full(Full { message, headers, at })
+    unsent: &mut Option<(M, Headers)>,
+) -> Attempt {
+    if let Some(route) = core.lend_route(to)
+        && let Some(target) = route.lend()
+        && let Some(attempt) = offer_to(core, to, &target, unsent)
+    {
+        return attempt;
+    }
+    find_and_offer(core, to, unsent)
+}
+
+/// The way is not known, or it has changed.
+#[cold]
+fn find_and_offer<M: Message, R: Message>(
+    core: &Rc<LoopCore>,
+    to: &Address<M, R>,
+    unsent: &mut Option<(M, Headers)>,
+) -> Attempt {
+    for _ in 0..CLOSING_TRIES {
+        match find(core, to) {
+            Err(why) => {
+                core.ledger.count(to.key(), |metrics| metrics.sent += 1);
+                return Attempt::Failed(Unsendable::from(&why));
+            }
+            Ok(target) => {
+                if let Some(attempt) = offer_to(core, to, &target, unsent) {
+                    return attempt;
                 }
             }
         }
-        Ok(Reached::Remote(remote)) => {
-            remote.outbox.push(core, RemoteMessage::unasked(remote.consumer, message, headers));
-            Attempt::Done(Ok(()))
+    }
+    Attempt::Failed(Unsendable::NoHandlers)
+}
+
+/// Hands it to this consumer, if there is room. `None`: the consumer was closed after it was found; it is out of the
+/// registry already, the next look finds another one or none. Runs nothing foreign.
+#[inline]
+pub(super) fn offer_to<M: Message, R: Message>(
+    core: &LoopCore,
+    to: &Address<M, R>,
+    target: &Target<M, R>,
+    unsent: &mut Option<(M, Headers)>,
+) -> Option<Attempt> {
+    match target {
+        Target::Local(consumer) if consumer.offer(core, unsent) => Some(Attempt::Sent),
+        Target::Local(consumer) => Some(Attempt::Full(NoRoom::Here(Arc::clone(consumer.credit())))),
+        Target::Remote(remote) if remote.credit.take(1) == 1 => {
+            if let Some((message, headers)) = unsent.take() {
+                remote.outbox.push(core, RemoteMessage::unasked(remote.consumer, message, headers));
+            }
+            Some(Attempt::Sent)
         }
-        Ok(Reached::Full(credit)) => Attempt::Full(Full { message, headers, at: NoRoom::There(credit) }),
-        Err(why) => {
-            core.ledger.count(to.key(), |metrics| metrics.sent += 1);
-            Attempt::Done(Err(no_route(&why, message)))
+        Target::Remote(remote) if remote.credit.is_closed() => {
+            core.uncount_sent(to.key());
+            None
         }
+        Target::Remote(remote) => Some(Attempt::Full(NoRoom::There(Arc::clone(&remote.credit)))),
     }
 }
 
-fn from_elsewhere<M: Message, R: Message>(bus: &Bus, to: &Address<M, R>, message: M, headers: Headers) -> Attempt<M> {
+fn from_elsewhere<M: Message, R: Message>(bus: &Bus, to: &Address<M, R>, unsent: &mut Option<(M, Headers)>) -> Attempt {
     bus.shared.outside.count(to.key(), |metrics| metrics.sent += 1);
     let registration = match elsewhere::reach(&bus.shared, to) {
         Ok(registration) => registration,
-        Err(why) => return refused(why, message, headers),
+        Err(why) => return why.into(),
     };
+    let Some((message, headers)) = unsent.take() else { return Attempt::Sent };
     let item = RemoteMessage::<M, R>::unasked(registration.consumer, message, headers);
     match elsewhere::post_batch(&bus.shared, &registration, item) {
-        Ok(()) => Attempt::Done(Ok(())),
-        Err((why, RemoteMessage { message, headers, .. })) => refused(why, message, headers),
+        Ok(()) => Attempt::Sent,
+        Err((why, RemoteMessage { message, headers, .. })) => {
+            *unsent = Some((message, headers));
+            why.into()
+        }
     }
 }
 
-fn refused<M>(why: Refused, message: M, headers: Headers) -> Attempt<M> {
-    match why {
-        Refused::NoRoute(why) => Attempt::Done(Err(no_route(&why, message))),
-        Refused::Closed => Attempt::Done(Err(SendError::Closed(message))),
-        Refused::NoCredit(credit) => Attempt::Full(Full { message, headers, at: NoRoom::There(credit) }),
-        Refused::NoPost(event_loop) => Attempt::Full(Full { message, headers, at: NoRoom::Inbox(event_loop) }),
-    }
-}
-
-fn no_route<M>(why: &NoRoute, message: M) -> SendError<M> {
-    match why {
-        NoRoute::NoHandlers => SendError::NoHandlers(message),
-        NoRoute::WrongType { .. } => SendError::WrongType(message),
+impl From<Refused> for Attempt {
+    fn from(why: Refused) -> Self {
+        match why {
+            Refused::NoRoute(why) => Self::Failed(Unsendable::from(&why)),
+            Refused::Closed => Self::Failed(Unsendable::Closed),
+            Refused::NoCredit(credit) => Self::Full(NoRoom::There(credit)),
+            Refused::NoPost(event_loop) => Self::Full(NoRoom::Inbox(event_loop)),
+        }
     }
 }

@@ -11,85 +11,118 @@ use std::task::{Context, Poll, Waker};
 use crate::event_loop::LoopCore;
 use crate::event_loop::shared::SlotWaker;
 
-use super::consumer::{ConsumerKey, ReplyTo};
+use super::consumer::ConsumerKey;
+use super::envelope::ReplyTo;
 
 /// All places there have been so far; as many as handlers have ever been in flight at a time.
 pub(super) struct Slots<F> {
-    free: RefCell<Vec<Running<F>>>,
-    /// By slot. As long as the slots there have been, once one of their handlers was suspended.
-    suspended: RefCell<Vec<Suspended<F>>>,
-    made: Cell<u32>,
     in_flight: Cell<usize>,
+    /// The one that is used again and again while handlers do not suspend.
+    spare: Cell<Option<Box<Running<F>>>>,
+    #[expect(clippy::vec_box, reason = "moving what is in the box costs more than the box")]
+    free: RefCell<Vec<Box<Running<F>>>>,
+    /// By slot.
+    suspended: RefCell<Vec<Suspended<F>>>,
 }
 
 struct Suspended<F> {
     /// Taken out while the handler is polled, because it may call its own address meanwhile.
-    running: Option<Running<F>>,
+    running: Option<Box<Running<F>>>,
     reply_to: ReplyTo,
     /// It was begun by an instance that another one has replaced.
     old: bool,
+    flag: Arc<SlotWaker>,
 }
 
-/// A place with the handler in it and what polls it. Its box and its waker stay for the next handler.
+/// A place with the handler in it and what polls it. Its boxes and its waker stay for the next handler. It goes from hand
+/// to hand in a box, because moving it costs more than looking into one.
 pub(super) struct Running<F> {
     pub(super) slot: u32,
     future: Pin<Box<Option<F>>>,
     waker: Waker,
-    flag: Arc<SlotWaker>,
 }
 
 /// What came of polling a handler. When it has ended, its future is gone.
-pub(super) enum Polled<T> {
+pub(super) enum Polled<T, O> {
     Pending,
     Ready(T),
     /// It finished, and panicked when it was dropped.
-    DropPanicked(T, Box<dyn Any + Send>),
+    DropPanicked(O, Box<dyn Any + Send>),
     Panicked(Box<dyn Any + Send>),
 }
 
+/// A place as it is seen under a guard.
+pub(super) struct Place<'r, F: Future> {
+    running: &'r mut Running<F>,
+    /// The result of a handler that is being dropped.
+    result: &'r mut Option<F::Output>,
+}
+
+impl<F: Future> Place<'_, F> {
+    /// Starts a handler and polls it; finished, it is dropped.
+    #[inline]
+    pub(super) fn start(&mut self, start: impl FnOnce() -> F) -> Poll<F::Output> {
+        self.running.future.set(Some(start()));
+        self.poll()
+    }
+
+    #[inline]
+    fn poll(&mut self) -> Poll<F::Output> {
+        let mut cx = Context::from_waker(&self.running.waker);
+        let Some(future) = self.running.future.as_mut().as_pin_mut() else { return Poll::Pending };
+        let Poll::Ready(result) = future.poll(&mut cx) else { return Poll::Pending };
+        // Dropped outside any borrow: what the handler held may run foreign code, and panic.
+        let mut result = Rescued { value: Some(result), into: self.result };
+        self.running.future.set(None);
+        result.value.take().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+/// A value that a panic does not take with it.
+struct Rescued<'r, T> {
+    value: Option<T>,
+    into: &'r mut Option<T>,
+}
+
+impl<T> Drop for Rescued<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(value) = self.value.take() {
+            *self.into = Some(value);
+        }
+    }
+}
+
 impl<F: Future> Running<F> {
-    fn new(core: &LoopCore, consumer: ConsumerKey, slot: u32) -> Self {
-        let flag = SlotWaker::new(core.own(), consumer, slot);
-        Self { slot, future: Box::pin(None), waker: Waker::from(Arc::clone(&flag)), flag }
+    fn new(slot: u32, flag: &Arc<SlotWaker>) -> Box<Self> {
+        Box::new(Self { slot, future: Box::pin(None), waker: Waker::from(Arc::clone(flag)) })
     }
 
     /// Starts a handler and polls it.
     #[inline]
-    pub(super) fn start(&mut self, start: impl FnOnce() -> F) -> Polled<F::Output> {
-        self.guarded(|future, cx| {
-            future.set(Some(start()));
-            poll_in_place(future, cx)
-        })
+    pub(super) fn start(&mut self, start: impl FnOnce() -> F) -> Polled<F::Output, F::Output> {
+        self.guarded(|place| place.start(start))
     }
 
     /// Polls the handler.
     #[inline]
-    pub(super) fn poll(&mut self) -> Polled<F::Output> {
-        self.guarded(poll_in_place)
+    pub(super) fn poll(&mut self) -> Polled<F::Output, F::Output> {
+        self.guarded(|place| place.poll())
     }
 
-    /// One guard round all that is foreign: it costs as much as starting a handler does.
+    /// Runs what starts and polls handlers, one after the other. One guard round all that is foreign: it costs nearly as
+    /// much as starting a handler does.
     #[inline]
-    fn guarded(
-        &mut self,
-        poll: impl FnOnce(&mut Pin<Box<Option<F>>>, &mut Context<'_>) -> Poll<F::Output>,
-    ) -> Polled<F::Output> {
-        self.flag.about_to_poll();
-        let mut cx = Context::from_waker(&self.waker);
+    pub(super) fn guarded<T>(&mut self, act: impl FnOnce(&mut Place<'_, F>) -> Poll<T>) -> Polled<T, F::Output> {
         let mut result = None;
-        let future = &mut self.future;
-        let guarded = catch_unwind(AssertUnwindSafe(|| {
-            if let Poll::Ready(value) = poll(future, &mut cx) {
-                result = Some(value);
-                // Outside any borrow: what the handler held may run foreign code.
-                future.set(None);
-            }
-        }));
-        match (guarded, result) {
-            (Ok(()), None) => Polled::Pending,
-            (Ok(()), Some(result)) => Polled::Ready(result),
-            (Err(panic), Some(result)) => Polled::DropPanicked(result, panic),
-            (Err(panic), None) => Polled::Panicked(panic),
+        let mut place = Place { running: self, result: &mut result };
+        match catch_unwind(AssertUnwindSafe(|| act(&mut place))) {
+            Ok(Poll::Pending) => Polled::Pending,
+            Ok(Poll::Ready(value)) => Polled::Ready(value),
+            Err(panic) => match result {
+                Some(result) => Polled::DropPanicked(result, panic),
+                None => Polled::Panicked(panic),
+            },
         }
     }
 
@@ -99,17 +132,14 @@ impl<F: Future> Running<F> {
     }
 }
 
-#[inline]
-fn poll_in_place<F: Future>(future: &mut Pin<Box<Option<F>>>, cx: &mut Context<'_>) -> Poll<F::Output> {
-    match future.as_mut().as_pin_mut() {
-        Some(future) => future.poll(cx),
-        None => Poll::Pending,
-    }
-}
-
 impl<F> Default for Slots<F> {
     fn default() -> Self {
-        Self { free: RefCell::default(), suspended: RefCell::default(), made: Cell::new(0), in_flight: Cell::new(0) }
+        Self {
+            in_flight: Cell::new(0),
+            spare: Cell::new(None),
+            free: RefCell::default(),
+            suspended: RefCell::default(),
+        }
     }
 }
 
@@ -122,31 +152,29 @@ impl<F: Future> Slots<F> {
 
     /// Takes a place for a handler. Afterwards it is suspended or given back.
     #[inline]
-    pub(super) fn take(&self, core: &LoopCore, consumer: ConsumerKey) -> Running<F> {
+    pub(super) fn take(&self, core: &LoopCore, consumer: ConsumerKey) -> Box<Running<F>> {
         self.in_flight.set(self.in_flight.get() + 1);
-        let free = self.free.borrow_mut().pop();
-        free.unwrap_or_else(|| self.make(core, consumer))
+        self.spare.take().unwrap_or_else(|| self.take_another(core, consumer))
     }
 
-    #[cold]
-    fn make(&self, core: &LoopCore, consumer: ConsumerKey) -> Running<F> {
-        // Bounded by `in_flight`.
-        let slot = self.made.replace(self.made.get() + 1);
-        Running::new(core, consumer, slot)
+    fn take_another(&self, core: &LoopCore, consumer: ConsumerKey) -> Box<Running<F>> {
+        if let Some(free) = self.free.borrow_mut().pop() {
+            return free;
+        }
+        let mut suspended = self.suspended.borrow_mut();
+        let slot = suspended.len() as u32; // bounded by `in_flight`
+        let flag = SlotWaker::new(core.own(), consumer, slot);
+        let running = Running::new(slot, &flag);
+        suspended.push(Suspended { running: None, reply_to: ReplyTo::NOBODY, old: false, flag });
+        running
     }
 
     /// The handler that was begun in this place is suspended, and this is where its outcome goes.
-    pub(super) fn suspend(&self, running: Running<F>, reply_to: ReplyTo) {
-        let slot = running.slot as usize;
-        let mut suspended = self.suspended.borrow_mut();
-        if suspended.len() <= slot {
-            suspended.resize_with(self.made.get() as usize, || Suspended {
-                running: None,
-                reply_to: ReplyTo::Nobody,
-                old: false,
-            });
-        }
-        suspended[slot] = Suspended { running: Some(running), reply_to, old: false };
+    pub(super) fn suspend(&self, running: Box<Running<F>>, reply_to: ReplyTo) {
+        let place = &mut self.suspended.borrow_mut()[running.slot as usize];
+        place.reply_to = reply_to;
+        place.old = false;
+        place.running = Some(running);
     }
 
     /// The handlers that are suspended now are those of an instance that is replaced.
@@ -159,34 +187,38 @@ impl<F: Future> Slots<F> {
     }
 
     /// A handler that was suspended before is so again.
-    pub(super) fn put_back(&self, running: Running<F>) {
+    pub(super) fn put_back(&self, running: Box<Running<F>>) {
         let slot = running.slot as usize;
         self.suspended.borrow_mut()[slot].running = Some(running);
     }
 
-    /// A suspended handler; `None` when there is none, or when it is being polled.
-    pub(super) fn suspended(&self, slot: u32) -> Option<Running<F>> {
-        self.suspended.borrow_mut().get_mut(slot as usize)?.running.take()
+    /// Its waker was called: gives the suspended handler and where its outcome goes; `None` when there is none, or when it
+    /// is being polled. From now on a call counts again.
+    pub(super) fn woken(&self, slot: u32) -> Option<(Box<Running<F>>, ReplyTo)> {
+        let mut suspended = self.suspended.borrow_mut();
+        let place = suspended.get_mut(slot as usize)?;
+        place.flag.noticed();
+        place.running.take().map(|running| (running, place.reply_to))
     }
 
     pub(super) fn set_reply_to(&self, slot: u32, reply_to: ReplyTo) {
         self.suspended.borrow_mut()[slot as usize].reply_to = reply_to;
     }
 
-    pub(super) fn reply_to(&self, slot: u32) -> ReplyTo {
-        self.suspended.borrow()[slot as usize].reply_to
-    }
-
     /// The handler has ended and is gone: the place is free.
     #[inline]
-    pub(super) fn give_back(&self, running: Running<F>) {
-        self.free.borrow_mut().push(running);
+    pub(super) fn give_back(&self, running: Box<Running<F>>) {
         self.in_flight.set(self.in_flight.get() - 1);
+        if let Some(spare) = self.spare.replace(Some(running)) {
+            self.free.borrow_mut().push(spare);
+        }
     }
 
-    /// The same after a panic: its box and its waker are not used again.
-    pub(super) fn replace(&self, core: &LoopCore, consumer: ConsumerKey, running: Running<F>) {
-        self.give_back(Running::new(core, consumer, running.slot));
+    /// The same after a panic: its box is not used again.
+    pub(super) fn replace(&self, running: Box<Running<F>>) {
+        let slot = running.slot;
+        let fresh = Running::new(slot, &self.suspended.borrow()[slot as usize].flag);
+        self.give_back(fresh);
         drop(running);
     }
 

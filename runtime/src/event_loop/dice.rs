@@ -46,6 +46,11 @@ impl super::LoopCore {
         }
     }
 
+    /// Whether what runs next is drawn: then each consumer has its own turn, also for what is published.
+    pub(crate) fn draws(&self) -> bool {
+        self.dice.get().is_some()
+    }
+
     /// Whether what could run now is put off, so that something else runs before it.
     pub(crate) fn puts_off(&self) -> bool {
         self.dice.get().is_some_and(|dice| dice.one_in(3))

@@ -12,8 +12,8 @@ use crate::bus::outbox::Flush;
 use crate::clock::Sleep;
 use crate::panic::{contain, panic_text};
 
-use super::LoopCore;
 use super::shared::Inbox;
+use super::{LoopCore, Ready};
 
 /// Parcels opened per turn, so that a flood from outside leaves the loop's own work its share.
 const PARCELS_PER_TURN: usize = 128;
@@ -196,9 +196,18 @@ fn run_ready(core: &Rc<LoopCore>) {
         if !has_budget_remaining() {
             break;
         }
-        let Some(consumer) = core.next_ready() else { break };
-        if let Some(consumer) = core.any_consumer(consumer) {
-            consumer.run(core, core.messages_per_turn(MESSAGES_PER_TURN));
+        match core.next_ready() {
+            None => break,
+            Some(Ready::Consumer(consumer)) => {
+                if let Some(consumer) = core.any_consumer(consumer) {
+                    consumer.run(core, core.messages_per_turn(MESSAGES_PER_TURN));
+                }
+            }
+            Some(Ready::Published(published)) => {
+                if !published.hand_out(core, core.messages_per_turn(MESSAGES_PER_TURN)) {
+                    core.hand_out_next(published);
+                }
+            }
         }
     }
 }

@@ -236,19 +236,28 @@ pub(crate) struct SlotWaker {
     home: Arc<LoopShared>,
     consumer: ConsumerKey,
     slot: u32,
+    /// It was called on its own loop, which has not noticed yet.
+    called_here: AtomicBool,
+    /// It was called on another thread, and its loop has not noticed yet.
     called: AtomicBool,
 }
 
 impl SlotWaker {
     pub(crate) fn new(home: &Arc<LoopShared>, consumer: ConsumerKey, slot: u32) -> Arc<Self> {
-        Arc::new(Self { home: Arc::clone(home), consumer, slot, called: AtomicBool::new(false) })
+        Arc::new(Self {
+            home: Arc::clone(home),
+            consumer,
+            slot,
+            called_here: AtomicBool::new(false),
+            called: AtomicBool::new(false),
+        })
     }
 
-    /// From now on a call counts again.
-    #[inline]
-    pub(crate) fn about_to_poll(&self) {
-        // A swap and not a store: whoever called before, and is not going to say so again, has done so for something that
-        // the poll must see. In the usual case nobody has, and that costs no locked instruction.
+    /// Its loop has noticed that it was called, and looks what there is to do now: from now on a call counts again.
+    pub(crate) fn noticed(&self) {
+        self.called_here.store(false, Ordering::Relaxed);
+        // A swap and not a store: who called meanwhile and found it called already has done so for something that the poll
+        // must see. In the usual case nobody has, and that costs no locked instruction.
         if self.called.load(Ordering::Relaxed) {
             self.called.swap(false, Ordering::AcqRel);
         }
@@ -263,10 +272,9 @@ impl Wake for SlotWaker {
     fn wake_by_ref(self: &Arc<Self>) {
         let here = with_current(|core| {
             let here = Arc::ptr_eq(core.own(), &self.home);
-            // No locked instruction on its own loop. Another thread that calls at the same moment is not lost: either it
-            // finds this call, and what it did is seen by the swap before the poll, or both resume the handler.
-            if here && !self.called.load(Ordering::Relaxed) {
-                self.called.store(true, Ordering::Relaxed);
+            // Touched by the loop's own thread alone: no locked instruction.
+            if here && !self.called_here.load(Ordering::Relaxed) {
+                self.called_here.store(true, Ordering::Relaxed);
                 core.resume_later(self.consumer, self.slot);
             }
             here
