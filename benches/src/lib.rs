@@ -23,6 +23,7 @@ pub mod plot;
 pub mod ratios;
 #[cfg(feature = "service")]
 pub mod request_path;
+pub mod scale;
 
 pub use bare::{Bare, spawn_peer};
 pub use body::Body;

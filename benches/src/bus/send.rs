@@ -19,7 +19,7 @@ use super::channels::ROOM;
 use super::consumers::{ECHO, Echo};
 
 pub(super) fn pipelined() -> Result<Question, BoxError> {
-    let cases = vec![flume()?, deque()?, bus()?.at_most(1.0)];
+    let cases = vec![flume()?, deque()?, bus()?, kept()?.at_most(1.0)];
     Ok(Question::new("send, same loop", cases))
 }
 
@@ -84,6 +84,23 @@ fn bus() -> Result<Case, BoxError> {
     let loops = Loops::new()?;
     loops.deploy_here(Deploy::new(|| Echo { suspends: false }))?;
     Ok(Case::new("bus", move |operations| loops.drive(Inside::Task, move |bus| send_all(bus, operations))))
+}
+
+fn kept() -> Result<Case, BoxError> {
+    let loops = Loops::new()?;
+    loops.deploy_here(Deploy::new(|| Echo { suspends: false }))?;
+    Ok(Case::new("bus, a sender that keeps the route", move |operations| {
+        loops.drive(Inside::Task, move |bus| async move {
+            let sender = bus.sender(ECHO);
+            let body = Body::new();
+            let stopwatch = Stopwatch::start();
+            for _ in 1..operations {
+                sender.send(body.clone()).await?;
+            }
+            sender.request(body).await?;
+            Ok(stopwatch.stop())
+        })
+    }))
 }
 
 /// Sends them all, and waits until the last one is handled: the request at the end has its turn after them.
