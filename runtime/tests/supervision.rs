@@ -463,3 +463,28 @@ fn each_step_of_a_deployments_life_is_told() {
     ];
     assert_eq!(told, expected);
 }
+
+/// What is told of an error may fail itself: the hook panics at every step, and each message is handled all the same.
+#[test]
+fn v177_a_hook_that_panics_itself_harms_no_later_message() {
+    let told = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&told);
+    let configure = move |builder: vertebra::RuntimeBuilder| {
+        builder.on_event(move |event| {
+            count.fetch_add(1, Ordering::SeqCst);
+            panic!("cannot tell anybody of {event:?}");
+        })
+    };
+    TestRuntime::paused_with(configure, |rt| async move {
+        let kit = Kit::default();
+        rt.deploy(kit.deploy()).await.unwrap();
+        for incarnation in 0..3 {
+            assert_eq!(rt.bus().request(WORK, Ask::Which).await, Ok(incarnation));
+            panic_once(&rt).await;
+        }
+        assert_eq!(rt.bus().request(WORK, Ask::Which).await, Ok(3));
+        assert_eq!(kit.built(), 4);
+    });
+    // Deploying and deployed, parent and child; a panic and a rebuilding, three times: at the least.
+    assert!(told.load(Ordering::SeqCst) >= 10, "{told:?}");
+}
