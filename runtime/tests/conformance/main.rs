@@ -19,6 +19,7 @@ mod ledger;
 mod metrics;
 mod ordering;
 mod pause_resume_fetch;
+mod producer;
 mod publish;
 mod reply_failure;
 mod request_reply;
