@@ -458,6 +458,7 @@ where
 {
     type Running = F;
 
+    #[inline]
     fn start(&self, message: M, headers: Headers) -> F {
         self(message, headers)
     }

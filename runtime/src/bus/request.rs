@@ -199,11 +199,15 @@ impl<M: Message, R: Message> Future for Request<'_, M, R> {
     type Output = Result<R, RequestError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let polled = self.advance(cx);
-        if let Poll::Ready(Err(error)) = &polled {
-            self.count(error);
+        // Put together anew and not handed on: a result this wide is dearer to move than to make.
+        match self.advance(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(reply)) => Poll::Ready(Ok(reply)),
+            Poll::Ready(Err(error)) => {
+                self.count(&error);
+                Poll::Ready(Err(error))
+            }
         }
-        polled
     }
 }
 
