@@ -276,15 +276,13 @@ fn a_handler_that_was_woken_from_another_thread_is_resumed_for_all_that_it_waits
                 })
             })
             .collect();
-        let poll_handler = || {
-            flag.about_to_poll();
-            replies.iter().all(|reply| reply.load(Ordering::SeqCst))
-        };
+        let poll_handler = || replies.iter().all(|reply| reply.load(Ordering::SeqCst));
         let mut finished = poll_handler();
         if !finished {
             turns(&own, || {
                 for (woken, _) in own.take_woken() {
                     assert_eq!(woken, consumer);
+                    flag.noticed();
                     finished |= poll_handler();
                 }
                 finished
