@@ -12,8 +12,9 @@ use crate::bus::outbox::Flush;
 use crate::clock::Sleep;
 use crate::panic::{contain, panic_text};
 
+use super::LoopCore;
 use super::shared::Inbox;
-use super::{LoopCore, Ready};
+use super::work::Ready;
 
 /// Parcels opened per turn, so that a flood from outside leaves the loop's own work its share.
 const PARCELS_PER_TURN: usize = 128;

@@ -37,13 +37,13 @@ impl LoopCore {
             return;
         }
         let mut leaks = Vec::new();
-        for (_, placed) in self.consumers.borrow().iter() {
+        for (_, placed) in self.consumers.placed.borrow().iter() {
             leaks.push(format!("a consumer of `{}`", placed.any.address()));
         }
         for (_, instance) in self.living.borrow().iter() {
             leaks.push(format!("{instance}: a task of it has not ended, or somebody keeps its context"));
         }
-        for table in self.reply_tables() {
+        for table in self.all_reply_tables() {
             let waiting = table.waiting();
             if waiting > 0 {
                 leaks.push(format!("{waiting} requests that wait for a `{}`", table.waiting_for()));

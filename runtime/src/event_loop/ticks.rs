@@ -3,6 +3,8 @@
 
 use std::cell::Cell;
 
+use super::LoopCore;
+
 /// Uses of one reading of the clock, in a loop that never sleeps.
 const USES_MAX: u32 = 32;
 
@@ -75,6 +77,64 @@ impl Ticks {
         self.slept.set(false);
         self.reading.set(before.0 + 1);
         self.deadline_made.replace(false).then_some(before)
+    }
+}
+
+impl LoopCore {
+    /// A request must have ended by then.
+    pub(crate) fn deadline_at(&self, tick: u64) {
+        if tick < self.deadline.get() {
+            self.deadline.set(tick);
+            self.wake_driver();
+        }
+    }
+
+    pub(super) fn deadline(&self) -> u64 {
+        self.deadline.get()
+    }
+
+    /// Ends the requests that are overdue.
+    pub(super) fn sweep(&self) {
+        let now = self.ticks.last();
+        if self.deadline.get() > now {
+            return;
+        }
+        let tables = self.all_reply_tables();
+        self.deadline.set(u64::MAX);
+        let earliest = tables.iter().map(|table| table.sweep(now)).min().unwrap_or(u64::MAX);
+        self.deadline.set(self.deadline.get().min(earliest));
+    }
+
+    /// A turn begins. The clock is read when it may be time for something, and often enough that deadlines made meanwhile
+    /// are not far off.
+    pub(super) fn note_turn(&self, timer_fired: bool) {
+        if timer_fired || self.ticks.note_turn() {
+            self.read_clock();
+            self.sweep();
+        }
+    }
+
+    /// The instant from which a request of now counts its time, and which reading of the clock that is.
+    #[inline]
+    pub(crate) fn tick_for_deadline(&self) -> (u64, u64) {
+        if self.ticks.is_stale() {
+            self.read_clock();
+        }
+        let (tick, reading) = self.ticks.for_deadline();
+        (tick.saturating_add(self.shared.clock.tick_error_ns()), reading)
+    }
+
+    pub(super) fn read_clock(&self) {
+        let read = self.ticks.read(self.shared.clock.ticks());
+        if let Some((reading, passed)) = read
+            && passed > self.shared.clock.tick_error_ns()
+        {
+            // Something kept the loop: requests made since the last reading were made later than it says, by as much as
+            // has passed. A late time-out is the loop's own lateness; an early one would be wrong.
+            for table in self.all_reply_tables() {
+                table.put_off(reading, passed);
+            }
+        }
     }
 }
 
