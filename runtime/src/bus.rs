@@ -1,6 +1,7 @@
 //! The event bus: how anything reaches anything else, by address.
 
 mod ask;
+pub(crate) mod consume;
 pub(crate) mod consumer;
 pub(crate) mod credit;
 mod delivery;

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::rc::Rc;
 
 use crate::address::Name;
-use crate::bus::consumer::{AnyConsumer, ConsumerKey};
+use crate::bus::consume::{AnyConsumer, ConsumerKey};
 use crate::bus::drained::{Drained, Ended};
 use crate::event_loop::LoopCore;
 use crate::life::Consumers;

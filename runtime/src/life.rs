@@ -14,7 +14,7 @@ use slab::Slab;
 
 use crate::address::Name;
 use crate::blocking::Line;
-use crate::bus::consumer::ConsumerKey;
+use crate::bus::consume::ConsumerKey;
 use crate::bus::drained::Drained;
 use crate::consumer::Consumer;
 use crate::context_handle::KeptHandle;

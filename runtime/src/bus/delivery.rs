@@ -8,7 +8,7 @@ use crate::event_loop::LoopCore;
 use crate::message::{Headers, Message};
 use crate::panic::contain;
 
-use super::consumer::ConsumerKey;
+use super::consume::ConsumerKey;
 use super::envelope::{Envelope, ReplyTo, Whom};
 use super::outbox::{Batch, Outbox};
 use super::replies::{Outcome, RemoteReply};

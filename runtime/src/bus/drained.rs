@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use crate::event_loop::LoopCore;
 
-use super::consumer::{AnyConsumer, ConsumerKey};
+use super::consume::{AnyConsumer, ConsumerKey};
 use super::credit::Credit;
 
 /// Resolves when nothing is queued, on its way or being handled, or when the consumer was given up.

@@ -12,7 +12,7 @@ use crate::event_loop::LoopCore;
 use crate::message::{Headers, Message};
 use crate::panic::{contain, panic_text};
 
-use super::consumer::Consume;
+use super::consume::Consume;
 use super::route::Target;
 
 /// What is handed to several consumers in one of the loop's next turns.

@@ -8,7 +8,7 @@ use crate::message::{Headers, Message};
 use crate::panic::contain;
 
 use super::Bus;
-use super::consumer::Expected;
+use super::consume::Expected;
 use super::delivery::RemoteMessage;
 use super::elsewhere;
 use super::fan_out::{Expecting, FanOut};

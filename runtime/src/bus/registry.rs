@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::address::{BuildCarriedHash, Name};
 use crate::error::RegisterError;
 
-use super::consumer::ConsumerKey;
+use super::consume::ConsumerKey;
 use super::credit::Credit;
 use super::route::Route;
 

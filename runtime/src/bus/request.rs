@@ -16,7 +16,7 @@ use crate::panic::contain;
 
 use super::Bus;
 use super::ask::ask;
-use super::consumer::Asked;
+use super::consume::Asked;
 use super::delivery::RemoteMessage;
 use super::envelope::ReplyTo;
 use super::intercept::{At, Kind};

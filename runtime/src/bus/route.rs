@@ -10,7 +10,7 @@ use crate::event_loop::{LoopCore, NoRoute, current_of};
 use crate::message::Message;
 use crate::runtime::Shared;
 
-use super::consumer::{Consume, ConsumerKey};
+use super::consume::{Consume, ConsumerKey};
 use super::credit::Credit;
 use super::delivery::RemoteMessage;
 use super::outbox::Outbox;

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use crate::event_loop::LoopCore;
 use crate::event_loop::shared::SlotWaker;
 
-use super::consumer::ConsumerKey;
+use super::consume::ConsumerKey;
 use super::envelope::ReplyTo;
 
 /// All places there have been so far; as many as handlers have ever been in flight at a time.

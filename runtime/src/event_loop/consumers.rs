@@ -7,7 +7,7 @@ use std::rc::Rc;
 use slab::Slab;
 
 use crate::address::Name;
-use crate::bus::consumer::{AnyConsumer, Consume, ConsumerKey};
+use crate::bus::consume::{AnyConsumer, Consume, ConsumerKey};
 use crate::message::Message;
 
 use super::LoopCore;

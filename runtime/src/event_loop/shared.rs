@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use crate::bus::consumer::ConsumerKey;
+use crate::bus::consume::ConsumerKey;
 use crate::bus::waiters::Waiters;
 use crate::metrics::LoopMetrics;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -13,7 +13,7 @@ use shuttle::future::block_on;
 use shuttle::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use shuttle::thread;
 
-use crate::bus::consumer::ConsumerKey;
+use crate::bus::consume::ConsumerKey;
 use crate::bus::credit::Credit;
 
 use super::LoopCore;

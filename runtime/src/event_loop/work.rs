@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::Waker;
 
-use crate::bus::consumer::ConsumerKey;
+use crate::bus::consume::ConsumerKey;
 use crate::bus::fan_out::HandOut;
 use crate::bus::outbox::Flush;
 
