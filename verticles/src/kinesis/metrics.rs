@@ -30,6 +30,8 @@ pub struct Metrics {
     pub segments_dropped: Counter,
     /// Segments found damaged.
     pub segments_damaged: Counter,
+    /// Bytes of segments in whose place records were expected, and none could be read.
+    pub damaged_bytes: Counter,
     /// Bytes of the files kept for a person: damaged segments, and records the stream refuses.
     pub kept_bytes: Gauge,
     /// Such files removed because together they reached their bound.
@@ -96,6 +98,7 @@ impl Metrics {
                 "Segments removed because the log reached its bound",
             ),
             segments_damaged: counter(registry, "segments_damaged", "Segments found damaged, and kept"),
+            damaged_bytes: counter(registry, "damaged_bytes", "Bytes of segments that cannot be read as records"),
             kept_bytes: gauge(registry, "kept_bytes", "Bytes of damaged segments and refused records that are kept"),
             kept_files_dropped: counter(
                 registry,

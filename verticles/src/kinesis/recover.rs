@@ -7,7 +7,7 @@ use vertebra::Context;
 use super::client::StreamClient;
 use super::shipper::Shipper;
 use super::spool::name::SegmentName;
-use super::spool::reader::{self, Chunk, End, ReadError, ReadLimits};
+use super::spool::reader::{self, Chunk, ReadError, ReadLimits};
 
 /// Segments are read while at most so much of the room is taken: the rest is for events that come now.
 const READ_PERCENT: usize = 50;
@@ -67,14 +67,16 @@ async fn read<C: StreamClient>(
 fn take_over<C: StreamClient>(ctx: &Context<Shipper<C>>, segment: SegmentName, chunk: Chunk) {
     let shipper = ctx.verticle();
     let metrics = shipper.log.metrics();
-    if let Some(End::Damaged { offset, damage }) = chunk.end {
-        metrics.segments_damaged.inc();
-        tracing::error!(%segment, offset, %damage, "a segment is damaged: what stands before it is shipped, the file is kept");
+    if let Some(damaged) = chunk.damaged {
+        metrics.damaged_bytes.inc_by(damaged.bytes);
+        let first = shipper.state.borrow_mut().tracker.damaged(segment);
+        metrics.segments_damaged.inc_by(u64::from(first));
+        tracing::error!(%segment, %damaged, "a segment is damaged: all other events in it are shipped, the file is kept");
     }
     let held = shipper.log.room().take(chunk.records, chunk.frames.len());
     metrics.read_back.inc_by(chunk.records as u64);
     let records = shipper.take_over(segment, chunk.frames, held, ctx.clock().now());
-    shipper.state.borrow_mut().tracker.read(segment, records as u64, chunk.next_offset, chunk.end);
+    shipper.state.borrow_mut().tracker.read(segment, records as u64, chunk.next_offset, chunk.end.is_some());
     shipper.finished.ring();
 }
 

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::spool::name::SegmentName;
-use super::spool::reader::End;
 
 /// Every segment that is not finished: how many of its records have come, how many are settled, what is to be read yet.
 #[derive(Debug, Default)]
@@ -27,7 +26,7 @@ struct Segment {
 pub enum Fate {
     /// The stream has everything in it.
     Remove,
-    /// The stream has everything up to some damage; the rest is for a person.
+    /// It is damaged, and the stream has everything else: the file is for a person.
     SetAside,
 }
 
@@ -64,13 +63,17 @@ impl Tracker {
         self.segments.get(name).map(|segment| (*name, segment.read_from))
     }
 
-    /// A piece of it has been read: so many records, up to `next_offset`, and perhaps its end.
-    pub fn read(&mut self, name: SegmentName, records: u64, next_offset: u64, end: Option<End>) {
+    /// Some of it is damaged; gives whether that was not known yet.
+    pub fn damaged(&mut self, name: SegmentName) -> bool {
+        self.segments.get_mut(&name).is_some_and(|segment| !std::mem::replace(&mut segment.damaged, true))
+    }
+
+    /// A piece of it has been read: so many records, up to `next_offset`, and perhaps to its end.
+    pub fn read(&mut self, name: SegmentName, records: u64, next_offset: u64, at_end: bool) {
         let Some(segment) = self.segments.get_mut(&name) else { return };
         segment.came += records;
         segment.read_from = next_offset;
-        if let Some(end) = end {
-            segment.damaged |= matches!(end, End::Damaged { .. });
+        if at_end {
             self.unread.remove(&name);
             self.finish(name);
         }
@@ -125,7 +128,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::kinesis::spool::segment::Damage;
 
     fn name(seq: u32) -> SegmentName {
         SegmentName { created_ms: 1, event_loop: 0, seq }
@@ -154,9 +156,9 @@ mod tests {
         tracker.settled(name(1), 3);
         assert_eq!(tracker.take_finished(), None);
         assert_eq!(tracker.next_unread(), Some((name(1), 100)));
-        tracker.read(name(1), 2, 150, None);
+        tracker.read(name(1), 2, 150, false);
         assert_eq!(tracker.next_unread(), Some((name(1), 150)));
-        tracker.read(name(1), 1, 170, Some(End::Clean));
+        tracker.read(name(1), 1, 170, true);
         assert_eq!((tracker.next_unread(), tracker.take_finished()), (None, None));
         tracker.settled(name(1), 3);
         assert_eq!(tracker.take_finished(), Some((name(1), Fate::Remove)));
@@ -168,7 +170,9 @@ mod tests {
         tracker.found(name(2));
         tracker.found(name(1));
         assert_eq!(tracker.next_unread(), Some((name(1), 0)));
-        tracker.read(name(1), 1, 30, Some(End::Damaged { offset: 30, damage: Damage::Checksum }));
+        assert!(tracker.damaged(name(1)));
+        assert!(!tracker.damaged(name(1)), "it was known");
+        tracker.read(name(1), 1, 30, true);
         assert_eq!(tracker.next_unread(), Some((name(2), 0)));
         tracker.settled(name(1), 1);
         assert_eq!(tracker.take_finished(), Some((name(1), Fate::SetAside)));
@@ -180,7 +184,7 @@ mod tests {
         tracker.found(name(1));
         tracker.closed(name(1), None);
         assert_eq!(tracker.next_unread(), Some((name(1), 0)));
-        tracker.read(name(1), 0, 16, Some(End::Clean));
+        tracker.read(name(1), 0, 16, true);
         assert_eq!(tracker.take_finished(), Some((name(1), Fate::Remove)));
     }
 
@@ -203,7 +207,7 @@ mod tests {
             tracker.came(name(1), came);
             tracker.closed(name(1), (unread > 0).then_some(50));
             if unread > 0 {
-                tracker.read(name(1), unread, 99, Some(End::Clean));
+                tracker.read(name(1), unread, 99, true);
             }
             let total = came + unread;
             let mut left = total;

@@ -1,12 +1,13 @@
 //! Reading a segment back, in pieces of bounded size.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use bytes::Bytes;
 
-use super::segment::{self, Damage, FRAME_BYTES_MAX, FRAME_OVERHEAD, Frame, HEADER_LEN, Header};
+use super::segment::{self, Damage, FRAME_BYTES_MAX, FRAME_OVERHEAD, Frame, HEADER_LEN, Header, Search};
 
 /// How much one read gives at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +27,27 @@ pub struct Chunk {
     pub records: usize,
     /// Where the next read begins.
     pub next_offset: u64,
+    /// What was found in the place of records. Then there are no frames in this piece: it ends where records stand again.
+    pub damaged: Option<Damaged>,
     /// How the segment ends, when this piece is its last.
     pub end: Option<End>,
+}
+
+/// A part of a segment that was not written like this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Damaged {
+    /// Where it begins, in bytes from the beginning of the file.
+    pub offset: u64,
+    /// How long it is, in bytes.
+    pub bytes: u64,
+    /// What is wrong at its beginning.
+    pub damage: Damage,
+}
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {}: {} bytes are lost", self.damage, self.offset, self.bytes)
+    }
 }
 
 /// How a segment ends.
@@ -37,13 +57,8 @@ pub enum End {
     Clean,
     /// With the beginning of a record that was never completed: its writer was killed, or is writing.
     Torn,
-    /// With something that was not written like this. What stands behind it is not read.
-    Damaged {
-        /// Where, in bytes from the beginning of the file.
-        offset: u64,
-        /// What is wrong there.
-        damage: Damage,
-    },
+    /// With something that was not written like this: no record stands behind it.
+    Damaged,
 }
 
 /// Why a segment cannot be read.
@@ -68,10 +83,12 @@ impl From<io::Error> for ReadError {
 
 /// Reads one piece of the segment at `path`, from `offset` on; 0 is its beginning.
 ///
+/// Damage costs the records it hit and no other: what stands behind it is searched for, and the next read goes on there.
+///
 /// Blocking: not for an event loop.
 ///
 /// # Errors
-/// As [`ReadError`] says. Damage is not an error but an [`End`].
+/// As [`ReadError`] says. Damage is not an error but [`Damaged`].
 pub fn read_at(path: &Path, offset: u64, limits: ReadLimits) -> Result<Chunk, ReadError> {
     read_from(&mut File::open(path)?, offset, limits)
 }
@@ -90,17 +107,21 @@ pub fn read_from(file: &mut File, offset: u64, limits: ReadLimits) -> Result<Chu
         match segment::check_header(&bytes) {
             Header::Fine => {}
             Header::Version(version) => return Err(ReadError::Version(version)),
-            Header::Incomplete => return Ok(last(Bytes::new(), 0, End::Torn)),
-            Header::Foreign => {
-                return Ok(last(Bytes::new(), 0, End::Damaged { offset, damage: Damage::Header }));
-            }
+            Header::Incomplete => return Ok(last(0, End::Torn)),
+            Header::Foreign => return skip(file, &bytes, 0, Damage::Header),
         }
     }
-    Ok(split(&Bytes::from(bytes).slice(header_bytes..), offset + header_bytes as u64, at_end, limits.records_max))
+    let rest = Bytes::from(bytes).slice(header_bytes..);
+    let offset = offset + header_bytes as u64;
+    match split(&rest, offset, at_end, limits.records_max) {
+        Ok(chunk) => Ok(chunk),
+        Err(damage) => skip(file, &rest, offset, damage),
+    }
 }
 
-/// Takes the whole frames off the front of `bytes`, which stand at `offset` of the file and reach its end or not.
-fn split(bytes: &Bytes, offset: u64, at_end: bool, records_max: usize) -> Chunk {
+/// Takes the whole frames off the front of `bytes`, which stand at `offset` of the file and reach its end or not. An error
+/// when the first of them is damaged.
+fn split(bytes: &Bytes, offset: u64, at_end: bool, records_max: usize) -> Result<Chunk, Damage> {
     let mut length = 0;
     let mut records = 0;
     let end = loop {
@@ -108,23 +129,59 @@ fn split(bytes: &Bytes, offset: u64, at_end: bool, records_max: usize) -> Chunk 
             break None;
         }
         let rest = &bytes[length..];
-        match segment::next_frame(rest) {
+        let damage = match segment::next_frame(rest) {
             Frame::Record(payload) => {
                 length += FRAME_OVERHEAD + payload.len();
                 records += 1;
+                continue;
             }
             Frame::End => break at_end.then_some(End::Clean),
             Frame::Incomplete if !at_end => break None,
             Frame::Incomplete if segment::is_torn(rest) => break Some(End::Torn),
-            Frame::Incomplete => break Some(End::Damaged { offset: offset + length as u64, damage: Damage::Covers }),
-            Frame::Damaged(damage) => break Some(End::Damaged { offset: offset + length as u64, damage }),
+            Frame::Incomplete => Damage::Covers,
+            Frame::Damaged(damage) => damage,
+        };
+        match records {
+            0 => return Err(damage),
+            // The next read begins there.
+            _ => break None,
         }
     };
-    Chunk { frames: bytes.slice(..length), records, next_offset: offset + length as u64, end }
+    Ok(Chunk { frames: bytes.slice(..length), records, next_offset: offset + length as u64, damaged: None, end })
 }
 
-fn last(frames: Bytes, next_offset: u64, end: End) -> Chunk {
-    Chunk { frames, records: 0, next_offset, end: Some(end) }
+/// Searches the next record behind the damage at `offset`, where `bytes` stand.
+fn skip(file: &mut File, bytes: &[u8], offset: u64, damage: Damage) -> Result<Chunk, ReadError> {
+    let damaged = |next_offset: u64, end| Chunk {
+        frames: Bytes::new(),
+        records: 0,
+        next_offset,
+        damaged: Some(Damaged { offset, bytes: next_offset - offset, damage }),
+        end,
+    };
+    if damage == Damage::Checksum
+        && let Some(behind) = segment::record_behind(bytes)
+    {
+        return Ok(damaged(offset + behind as u64, None));
+    }
+    // What stands at the damage itself is no record.
+    let (mut from, mut first) = (offset, 1);
+    loop {
+        let bytes = read_up_to(file, from, FRAME_BYTES_MAX)?;
+        match segment::find_record(&bytes, first, bytes.len() < FRAME_BYTES_MAX) {
+            Search::Record(at) => return Ok(damaged(from + at as u64, None)),
+            // A whole frame fits what is read at a time, so that this gets further.
+            Search::Perhaps(at) => from += at as u64,
+            Search::Nothing | Search::GivenUp => {
+                return Ok(damaged(file.metadata()?.len().max(from), Some(End::Damaged)));
+            }
+        }
+        first = 0;
+    }
+}
+
+fn last(next_offset: u64, end: End) -> Chunk {
+    Chunk { frames: Bytes::new(), records: 0, next_offset, damaged: None, end: Some(end) }
 }
 
 fn read_up_to(file: &mut File, offset: u64, wanted: usize) -> io::Result<Vec<u8>> {
@@ -154,19 +211,27 @@ mod tests {
         bytes
     }
 
-    /// Everything a file delivers, piece by piece, and how it ends.
-    fn read_all(bytes: &[u8], limits: ReadLimits) -> Result<(Vec<Vec<u8>>, End), ReadError> {
+    /// Everything a file delivers, piece by piece, what is damaged in it, and how it ends.
+    struct All {
+        found: Vec<Vec<u8>>,
+        damaged: Vec<Damaged>,
+        end: End,
+    }
+
+    fn read_all(bytes: &[u8], limits: ReadLimits) -> Result<All, ReadError> {
         let mut file = tempfile::tempfile().unwrap();
         io::Write::write_all(&mut file, bytes).unwrap();
-        let mut found = Vec::new();
+        let (mut found, mut damaged) = (Vec::new(), Vec::new());
         let mut offset = 0;
         loop {
             let chunk = read_from(&mut file, offset, limits)?;
             let before = found.len();
             found.extend(Payloads::new(chunk.frames).map(|payload| payload.to_vec()));
             assert_eq!(found.len() - before, chunk.records);
+            assert!(chunk.damaged.is_none() || chunk.records == 0);
+            damaged.extend(chunk.damaged);
             if let Some(end) = chunk.end {
-                return Ok((found, end));
+                return Ok(All { found, damaged, end });
             }
             assert!(chunk.next_offset > offset, "every read gets further");
             offset = chunk.next_offset;
@@ -181,9 +246,9 @@ mod tests {
     fn records_longer_than_a_read_are_read_in_more_than_one_piece() {
         let payloads: Vec<Vec<u8>> = (1..=5).map(|byte| vec![byte; 700_000]).collect();
         let limits = ReadLimits { bytes_max: 1, records_max: 100 };
-        let (found, end) = read_all(&segment_of(&payloads), limits).unwrap();
-        assert!(found == payloads);
-        assert_eq!(end, End::Clean);
+        let all = read_all(&segment_of(&payloads), limits).unwrap();
+        assert!(all.found == payloads);
+        assert_eq!((all.damaged.len(), all.end), (0, End::Clean));
     }
 
     #[test]
@@ -198,10 +263,28 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_damage_at_the_beginning_and_an_empty_file_is_torn() {
-        let (found, end) = read_all(b"this is not a segment at all", LIMITS).unwrap();
-        assert_eq!((found.len(), end), (0, End::Damaged { offset: 0, damage: Damage::Header }));
-        assert_eq!(read_all(b"", LIMITS).unwrap(), (vec![], End::Torn));
+    fn garbage_is_damage_from_the_beginning_and_an_empty_file_is_torn() {
+        let all = read_all(b"this is not a segment at all", LIMITS).unwrap();
+        assert_eq!((all.found.len(), all.end), (0, End::Damaged));
+        assert_eq!(all.damaged, [Damaged { offset: 0, bytes: 28, damage: Damage::Header }]);
+        let empty = read_all(b"", LIMITS).unwrap();
+        assert_eq!((empty.found.len(), empty.damaged.len(), empty.end), (0, 0, End::Torn));
+    }
+
+    #[test]
+    fn damage_longer_than_a_read_is_one_piece_and_records_behind_it_are_delivered() {
+        let (before, behind) = (vec![b"a".to_vec(), b"b".to_vec()], vec![b"c".to_vec(), b"d".to_vec()]);
+        for garbage in [vec![0_u8; 3_000_000], vec![0xff; 3_000_000]] {
+            let mut bytes = segment_of(&before);
+            let offset = bytes.len() as u64;
+            bytes.extend(&garbage);
+            bytes.extend(&segment_of(&behind)[HEADER_LEN..]);
+            let all = read_all(&bytes, LIMITS).unwrap();
+            assert_eq!(all.found, [before.clone(), behind.clone()].concat());
+            assert_eq!(all.end, End::Clean);
+            let [damaged] = all.damaged[..] else { panic!("{:?}", all.damaged) };
+            assert_eq!((damaged.offset, damaged.bytes), (offset, 3_000_000));
+        }
     }
 
     proptest! {
@@ -211,31 +294,55 @@ mod tests {
         ) {
             let bytes = segment_of(&payloads);
             let cut = cut.index(bytes.len() + 1);
-            let (found, end) = read_all(&bytes[..cut], LIMITS).unwrap();
-            prop_assert_eq!(&found[..], &payloads[..found.len()]);
-            let clean = segment_of(&found).len() == cut;
-            prop_assert_eq!(end, if clean { End::Clean } else { End::Torn });
+            let all = read_all(&bytes[..cut], LIMITS).unwrap();
+            prop_assert_eq!(&all.found[..], &payloads[..all.found.len()]);
+            let clean = segment_of(&all.found).len() == cut;
+            prop_assert_eq!(all.end, if clean { End::Clean } else { End::Torn });
+            prop_assert_eq!(all.damaged, []);
         }
 
         #[test]
-        fn a_flipped_bit_costs_no_record_before_it_and_is_damage_unless_it_looks_like_a_torn_last_record(
+        fn a_flipped_bit_costs_no_record_but_the_one_it_hits_and_is_told_unless_it_looks_like_a_torn_last_one(
             payloads in any_payloads(), bit in any::<prop::sample::Index>(),
         ) {
             let mut bytes = segment_of(&payloads);
             let bit = bit.index(bytes.len() * 8);
             bytes[bit / 8] ^= 1 << (bit % 8);
-            let (found, end) = match read_all(&bytes, LIMITS) {
-                Ok(read) => read,
-                Err(error) => return Err(TestCaseError::fail(error.to_string())),
-            };
-            prop_assert_eq!(&found[..], &payloads[..found.len()]);
-            let at = segment_of(&found).len();
-            prop_assert!(bit / 8 < HEADER_LEN || at + FRAME_OVERHEAD + payloads[found.len()].len() > bit / 8);
-            match end {
-                End::Clean => prop_assert!(false, "the damage was not noticed"),
-                End::Torn => prop_assert_eq!(found.len() + 1, payloads.len(), "records behind it were thrown away"),
-                End::Damaged { .. } => {}
+            let mut ends = payloads.iter().scan(HEADER_LEN, |end, payload| {
+                *end += FRAME_OVERHEAD + payload.len();
+                Some(*end)
+            });
+            let hit = if bit / 8 < HEADER_LEN { None } else { ends.position(|end| bit / 8 < end) };
+            let mut left = payloads.clone();
+            let is_last = hit.is_some_and(|hit| hit + 1 == payloads.len());
+            hit.map(|hit| left.remove(hit));
+            let all = read_all(&bytes, LIMITS).unwrap();
+            prop_assert_eq!(all.found, left);
+            match all.end {
+                End::Clean => prop_assert_eq!(all.damaged.len(), 1),
+                End::Torn => prop_assert!(is_last && all.damaged.is_empty()),
+                End::Damaged => prop_assert!(all.damaged.len() == 1 && (is_last || payloads.is_empty())),
             }
+        }
+
+        #[test]
+        fn overwritten_bytes_cost_no_record_they_do_not_touch(
+            payloads in any_payloads(), garbage in proptest::collection::vec(any::<u8>(), 1..80),
+            at in any::<prop::sample::Index>(),
+        ) {
+            let mut bytes = segment_of(&payloads);
+            let at = at.index(bytes.len());
+            let to = (at + garbage.len()).min(bytes.len());
+            bytes[at..to].copy_from_slice(&garbage[..to - at]);
+            let mut end = HEADER_LEN;
+            let untouched: Vec<&Vec<u8>> = payloads.iter().filter(|payload| {
+                let begin = end;
+                end += FRAME_OVERHEAD + payload.len();
+                to <= begin || end <= at
+            }).collect();
+            let all = read_all(&bytes, LIMITS).unwrap();
+            let mut rest = all.found.iter();
+            prop_assert!(untouched.iter().all(|wanted| rest.any(|found| found == *wanted)), "{:?}", all.found);
         }
 
         #[test]

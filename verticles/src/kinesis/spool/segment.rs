@@ -142,23 +142,84 @@ pub fn next_frame(bytes: &[u8]) -> Frame<'_> {
 
 /// Whether an incomplete frame at the end of a file is what a writer leaves that was killed in the middle of a write.
 ///
-/// The other cause is a length that was damaged; then whole records stand behind it. They are searched for with a bound
-/// on the work: where that does not suffice the answer is `false`, because keeping a torn end costs a file and throwing
-/// away a damaged one costs records.
+/// The other cause is a length that was damaged; then whole records stand behind it. Where the bound on the work does not
+/// suffice to find out the answer is `false`, because keeping a torn end costs a file and throwing away a damaged one costs
+/// records.
 pub fn is_torn(rest: &[u8]) -> bool {
-    let mut work_bytes = 64 * 1024 * 1024_usize;
-    for start in 1..rest.len() {
-        let bytes = &rest[start..];
-        let Some(length) = u32_le(bytes, 0).map(|length| length as usize) else { return true };
-        if !(1..=PAYLOAD_BYTES_MAX).contains(&length) || bytes.len() < FRAME_OVERHEAD + length {
+    find_record(rest, 1, true) == Search::Nothing
+}
+
+/// What is found behind damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Search {
+    /// A whole record begins here.
+    Record(usize),
+    /// No record begins before this place; whether one begins there, bytes behind these will tell.
+    Perhaps(usize),
+    /// No record begins in these bytes.
+    Nothing,
+    /// It would cost too much to find out.
+    GivenUp,
+}
+
+/// As many bytes are put through the checksum for one search.
+const SEARCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Searches the first whole record of `bytes`, from `from` on. `at_end`: nothing stands behind these bytes.
+///
+/// A record is taken for one when its checksum fits: four bytes in a thousand million of what is none would pass, times
+/// those whose first bytes can be a length at all. The work is bounded.
+pub fn find_record(bytes: &[u8], from: usize, at_end: bool) -> Search {
+    let mut work_bytes = SEARCH_BYTES_MAX;
+    for start in from..bytes.len() {
+        let rest = &bytes[start..];
+        let Some(payload_bytes) = u32_le(rest, 0).map(|length| length as usize) else {
+            return if at_end { Search::Nothing } else { Search::Perhaps(start) };
+        };
+        if !(1..=PAYLOAD_BYTES_MAX).contains(&payload_bytes) {
             continue;
         }
-        if work_bytes < length || matches!(next_frame(bytes), Frame::Record(_)) {
-            return false;
+        if rest.len() < FRAME_OVERHEAD + payload_bytes {
+            if at_end {
+                continue;
+            }
+            return Search::Perhaps(start);
         }
-        work_bytes -= length;
+        if work_bytes < payload_bytes {
+            return Search::GivenUp;
+        }
+        work_bytes -= payload_bytes;
+        if matches!(next_frame(rest), Frame::Record(_)) {
+            return Search::Record(start);
+        }
     }
-    true
+    if at_end { Search::Nothing } else { Search::Perhaps(bytes.len()) }
+}
+
+/// Where the next record stands if the length of the damaged frame at the beginning of `bytes` is right, which it is when
+/// its payload is what was damaged.
+///
+/// A payload's content came from outside: what looks like a record within it is none. Unless whole records fill the place
+/// to its very end: then the length is what was damaged, and covers them.
+pub fn record_behind(bytes: &[u8]) -> Option<usize> {
+    let payload_bytes = u32_le(bytes, 0)? as usize;
+    let behind = FRAME_OVERHEAD + payload_bytes;
+    let plausible = (1..=PAYLOAD_BYTES_MAX).contains(&payload_bytes);
+    if !plausible || !bytes.get(behind..).is_some_and(|rest| matches!(next_frame(rest), Frame::Record(_))) {
+        return None;
+    }
+    match find_record(&bytes[..behind], 1, true) {
+        Search::Record(within) if is_whole(&bytes[within..behind]) => Some(within),
+        _ => Some(behind),
+    }
+}
+
+/// Whether these bytes are records from the first to the last.
+fn is_whole(mut bytes: &[u8]) -> bool {
+    while let Frame::Record(payload) = next_frame(bytes) {
+        bytes = &bytes[FRAME_OVERHEAD + payload.len()..];
+    }
+    bytes.is_empty()
 }
 
 /// The payloads of a buffer of whole frames, without copying them. Ends at the first thing that is not a record.
@@ -255,6 +316,34 @@ mod tests {
         bytes[2] = 1; // 65,541 bytes instead of 5
         assert_eq!(next_frame(&bytes), Frame::Incomplete);
         assert!(!is_torn(&bytes));
+        assert_eq!(find_record(&bytes, 1, true), Search::Record(FRAME_OVERHEAD + 5));
+    }
+
+    #[test]
+    fn a_search_in_part_of_a_file_stops_where_the_rest_is_needed() {
+        let bytes = [&[0xff; 20][..], &frames(&[b"whole".to_vec()])].concat();
+        assert_eq!(find_record(&bytes, 1, true), Search::Record(20));
+        assert_eq!(find_record(&bytes, 1, false), Search::Perhaps(18), "ff ff 05 00 may be a length");
+        assert_eq!(find_record(&bytes[..21], 1, false), Search::Perhaps(18), "three bytes are not a length");
+        assert_eq!(find_record(&bytes[..30], 1, true), Search::Nothing);
+    }
+
+    #[test]
+    fn a_record_within_a_damaged_payload_is_not_taken_for_one() {
+        let forged = frames(&[b"forged".to_vec()]);
+        let mut bytes = frames(&[[b"a user agent: ", &forged[..], b"."].concat(), b"next".to_vec()]);
+        let behind = bytes.len() - FRAME_OVERHEAD - 4;
+        bytes[FRAME_OVERHEAD] ^= 1;
+        assert_eq!(next_frame(&bytes), Frame::Damaged(Damage::Checksum));
+        assert_eq!(record_behind(&bytes), Some(behind));
+    }
+
+    #[test]
+    fn records_that_a_damaged_length_covers_are_found() {
+        let mut bytes = frames(&[b"12345678".to_vec(), b"abcdefgh".to_vec(), b"third".to_vec()]);
+        bytes[0] = 24; // up to the end of the second record
+        assert_eq!(next_frame(&bytes), Frame::Damaged(Damage::Checksum));
+        assert_eq!(record_behind(&bytes), Some(16));
     }
 
     #[test]
@@ -307,6 +396,12 @@ mod tests {
         fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _found = read(&bytes);
             let _torn = is_torn(&bytes);
+            let _behind = record_behind(&bytes);
+            for at_end in [false, true] {
+                if let Search::Record(at) | Search::Perhaps(at) = find_record(&bytes, 0, at_end) {
+                    prop_assert!(at <= bytes.len());
+                }
+            }
             let _header = check_header(&bytes);
         }
     }

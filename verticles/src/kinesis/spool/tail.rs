@@ -36,7 +36,7 @@ struct Place {
 pub enum Found {
     /// The payload of a record.
     Record(Bytes),
-    /// A segment that is not read further.
+    /// A segment, or a part of one, that cannot be read.
     Unreadable {
         /// Which.
         segment: SegmentName,
@@ -87,17 +87,17 @@ impl Tail {
                 }
             };
             place.offset = chunk.next_offset;
+            if let Some(damaged) = chunk.damaged {
+                place.given_up = chunk.end.is_some();
+                give(Found::Unreadable { segment, reason: damaged.to_string() })?;
+            }
             for payload in Payloads::new(chunk.frames) {
                 give(Found::Record(payload))?;
             }
             match chunk.end {
-                None => {}
+                None | Some(End::Damaged) => {}
                 // The writer may be in the middle of it: the next poll looks again.
                 Some(End::Clean | End::Torn) => return Ok(()),
-                Some(End::Damaged { offset, damage }) => {
-                    place.given_up = true;
-                    return give(Found::Unreadable { segment, reason: format!("{damage} at byte {offset}") });
-                }
             }
         }
         Ok(())
@@ -194,7 +194,22 @@ mod tests {
         fs::write(folder.path().join(damaged.file_name(Kind::Log)), "this is not a segment").unwrap();
         Writer::new(folder.path(), 0, Kind::Log, 1024).append(&frame("a"), 2).unwrap();
         let mut tail = Tail::new(folder.path());
-        assert_eq!(poll(&mut tail), ["unreadable: no header at byte 0", "a"]);
+        assert_eq!(poll(&mut tail), ["unreadable: no header at byte 0: 21 bytes are lost", "a"]);
+        assert_eq!(poll(&mut tail), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_stands_behind_damage_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = Writer::new(folder.path(), 0, Kind::Log, 1024);
+        let written = writer.append(&[frame("first"), frame("second"), frame("third")].concat(), 1).unwrap();
+        let path = folder.path().join(written.segment.file_name(Kind::Log));
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[16 + 13 + 8] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let told = "unreadable: a checksum that does not fit at byte 29: 14 bytes are lost";
+        let mut tail = Tail::new(folder.path());
+        assert_eq!(poll(&mut tail), ["first", told, "third"]);
         assert_eq!(poll(&mut tail), Vec::<String>::new());
     }
 
