@@ -92,6 +92,22 @@ pub fn message_id(payload: &[u8]) -> Option<&str> {
     found.and_then(|id| std::str::from_utf8(id).ok()).filter(|id| !id.is_empty())
 }
 
+/// Appends a payload behind its length as a varint, the way protobuf libraries write and read many messages in one file.
+///
+/// ```
+/// use adtrack_proto::wire::{TrackingEvent, write_delimited};
+/// use prost::Message;
+///
+/// let event = TrackingEvent { message_id: "m-1".into(), ..TrackingEvent::default() };
+/// let mut file = Vec::new();
+/// write_delimited(&event.encode_to_vec(), &mut file);
+/// assert_eq!(TrackingEvent::decode_length_delimited(&*file), Ok(event));
+/// ```
+pub fn write_delimited(payload: &[u8], out: &mut Vec<u8>) {
+    prost::encoding::encode_varint(payload.len() as u64, out);
+    out.extend_from_slice(payload);
+}
+
 /// Field 8, length-delimited.
 const MESSAGE_ID_KEY: u64 = 8 << 3 | 2;
 

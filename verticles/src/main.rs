@@ -1,12 +1,14 @@
 //! The command line of adtrack.
 
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use adtrack::app;
 use adtrack::cli::args::{Args, Command, Events, Programs};
+use adtrack::cli::events::{export, stats, tail, verify};
 use adtrack::cli::programs::{Input, Target};
-use adtrack::cli::{events, health, logging, programs};
+use adtrack::cli::{health, logging, programs};
 use adtrack_config::{Config, ProcessEnv, ProgramIdRule};
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -33,10 +35,7 @@ fn run(command: Command, config: &Config) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve => serve(config),
         Command::Programs(what) => programs(&what, &Target::of(config), &config.http.program_id_rule()),
-        Command::Events(Events::Tail { follow }) => {
-            events::tail(&config.data.dir, follow, &mut io::stdout()).context("the event log cannot be read")?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Events(what) => events(&what, &config.data.dir),
         Command::Health => {
             health::health(config).context("not ready")?;
             Ok(ExitCode::SUCCESS)
@@ -77,6 +76,32 @@ fn programs(what: &Programs, target: &Target, ids: &ProgramIdRule) -> anyhow::Re
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn events(what: &Events, data_dir: &Path) -> anyhow::Result<ExitCode> {
+    let (mut out, mut report) = (io::stdout(), io::stderr());
+    let faults = match what {
+        Events::Tail { follow } => {
+            tail::tail(data_dir, *follow, &mut out).context("the event log cannot be read")?;
+            0
+        }
+        Events::Export { part, format } => {
+            let done = export::export(data_dir, *part, *format, &mut out)?;
+            let unread = done.undecodable + done.damaged;
+            writeln!(report, "{} events are exported, {unread} parts could not be read", done.events)?;
+            unread
+        }
+        Events::Verify => {
+            let found = verify::verify(data_dir, &mut out)?;
+            writeln!(report, "{} files with {} events, {} faults", found.files, found.events, found.faults)?;
+            found.faults
+        }
+        Events::Stats => {
+            print(&stats::stats(data_dir)?)?;
+            0
+        }
+    };
+    Ok(if faults == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Who knows of what is stored.

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use adtrack_config::Overrides;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+use super::events::Part;
+use super::events::export::Format;
+
 /// Tracks ad events: answers clicks, impressions and transactions from memory and streams them to Kinesis.
 ///
 /// Without settings it runs by itself: programs from a local file, events in a local log. Every setting can also be
@@ -106,6 +109,19 @@ pub enum Events {
         #[arg(long, short)]
         follow: bool,
     },
+    /// Write events for other programs to standard output
+    Export {
+        /// What to export
+        #[arg(long, value_enum, default_value_t = Part::Log)]
+        part: Part,
+        /// How to write it
+        #[arg(long, value_enum, default_value_t = Format::Json)]
+        format: Format,
+    },
+    /// Read everything and tell what is damaged; exit code 1 when something is
+    Verify,
+    /// Print how much the log holds, as one JSON object
+    Stats,
 }
 
 #[cfg(test)]

@@ -1,29 +1,21 @@
 //! `adtrack events tail`: what the event log holds, for people and for pipes.
 
-use std::io::{self, BufWriter, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use adtrack_proto::wire::TrackingEvent;
 
+use super::files::LogError;
 use crate::kinesis::spool::directory::events_dir;
 use crate::kinesis::spool::tail::{Found, Tail};
 
 /// Why the log was not, or not completely, printed.
 #[derive(Debug, thiserror::Error)]
 pub enum TailError {
-    /// There is no event log below the data directory.
-    #[error("there is no event log in {}: is it the data directory of a service that has run?", .folder.display())]
-    NoLog {
-        /// Where it would be.
-        folder: PathBuf,
-    },
-    /// The file system says no.
-    #[error("the event log cannot be read: {0}")]
-    Read(#[from] io::Error),
-    /// The output says no.
-    #[error("the events cannot be written: {0}")]
-    Write(io::Error),
+    /// It cannot be looked at.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// Everything that can be read was printed, but some cannot.
     #[error("{unreadable} parts of the event log cannot be read; the first: {first}")]
     Damaged {
@@ -32,6 +24,12 @@ pub enum TailError {
         /// The first of them, in words.
         first: String,
     },
+}
+
+impl From<io::Error> for TailError {
+    fn from(error: io::Error) -> Self {
+        Self::Log(error.into())
+    }
 }
 
 /// How often the log is looked at when it is followed.
@@ -50,11 +48,11 @@ const POLL: Duration = Duration::from_millis(200);
 pub fn tail(data_dir: &Path, follow: bool, out: &mut impl Write) -> Result<(), TailError> {
     let folder = events_dir(data_dir);
     if !follow && !folder.is_dir() {
-        return Err(TailError::NoLog { folder });
+        return Err(LogError::NoLog { folder }.into());
     }
     let mut printer = Printer { out: BufWriter::new(out), line: Vec::new(), unreadable: Vec::new() };
     match printer.print(Tail::new(folder), follow) {
-        Err(TailError::Write(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(TailError::Log(error)) => Ok(error.unless_closed()?),
         other => other,
     }
 }
@@ -69,7 +67,7 @@ impl<W: Write> Printer<W> {
     fn print(&mut self, mut log: Tail, follow: bool) -> Result<(), TailError> {
         loop {
             log.poll(|found| self.one(&found))?;
-            self.out.flush().map_err(TailError::Write)?;
+            self.out.flush().map_err(LogError::Write)?;
             if !follow {
                 return match self.unreadable.first() {
                     Some(first) => Err(TailError::Damaged { unreadable: self.unreadable.len(), first: first.clone() }),
@@ -91,7 +89,7 @@ impl<W: Write> Printer<W> {
                     self.line.clear();
                     event.write_json(&mut self.line);
                     self.line.push(b'\n');
-                    return self.out.write_all(&self.line).map_err(TailError::Write);
+                    return Ok(self.out.write_all(&self.line).map_err(LogError::Write)?);
                 }
                 Err(error) => self.note(error.to_string()),
             },
@@ -109,21 +107,10 @@ impl<W: Write> Printer<W> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use prost::Message;
+    use std::io::ErrorKind;
 
+    use super::super::tests::write;
     use super::*;
-    use crate::kinesis::spool::name::Kind;
-    use crate::kinesis::spool::segment::push_frame;
-    use crate::kinesis::spool::writer::Writer;
-
-    fn write(data_dir: &Path, ids: &[&str], now_ms: u64) {
-        let mut frames = Vec::new();
-        for id in ids {
-            let event = TrackingEvent { message_id: (*id).to_owned(), ..TrackingEvent::default() };
-            push_frame(&mut frames, |out| out.extend(event.encode_to_vec())).unwrap();
-        }
-        Writer::new(events_dir(data_dir), 0, Kind::Log, 1_000_000).append(&frames, now_ms).unwrap();
-    }
 
     fn printed(data_dir: &Path) -> (Vec<String>, Result<(), TailError>) {
         let mut out = Vec::new();
@@ -201,7 +188,7 @@ mod tests {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
                 self.1.extend_from_slice(bytes);
                 match self.1.iter().filter(|byte| **byte == b'\n').count() {
-                    1 => write(self.0, &["b"], 2),
+                    1 => drop(write(self.0, &["b"], 2)),
                     _ => return Err(ErrorKind::BrokenPipe.into()),
                 }
                 Ok(bytes.len())
