@@ -67,6 +67,34 @@ impl Kit {
 }
 
 promises! {
+    async fn messages_of_other_loops_take_no_room_of_this_ones_and_the_other_way_round(rt: &TestRuntime) {
+        const BOTH: Address<u32> = Address::new("both");
+        struct Crowded;
+        impl Verticle for Crowded {
+            async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+                let consumer = ctx.serve_fn(BOTH, |_| async { Ok(()) }).mailbox(4).paused().register()?;
+                let bus = ctx.bus().clone();
+                let elsewhere = move || (0..6).map(|number| bus.try_send(BOTH, number).is_ok()).collect::<Vec<_>>();
+                let taken = ctx.execute_blocking(elsewhere).await?;
+                assert_eq!(taken, [true, true, true, true, false, false]);
+                while ctx.bus().metrics().await.loops.iter().any(|event_loop| event_loop.inbox > 0) {}
+                assert_eq!(ctx.bus().room(BOTH), 4);
+                let taken: Vec<_> = (0..6).map(|number| ctx.bus().try_send(BOTH, number).is_ok()).collect();
+                assert_eq!((taken, ctx.bus().room(BOTH)), (vec![true, true, true, true, false, false], 0));
+                let pending = ctx.bus().metrics().await.address("both").map(|both| both.pending);
+                assert_eq!(pending, Some(8));
+                consumer.resume();
+                while ctx.bus().room(BOTH) < 4 {
+                    tokio::task::yield_now().await;
+                }
+                Ok(())
+            }
+        }
+        rt.deploy(Deploy::new(|| Crowded)).await.unwrap().undeploy().await.unwrap();
+        let metrics = rt.metrics().await;
+        assert_eq!(metrics.address("both").map(|both| (both.delivered, both.discarded, both.refused)), Some((8, 0, 4)));
+    }
+
     async fn a_sent_message_reaches_exactly_one_consumer_in_turn(rt: &TestRuntime) {
         let kit = Kit::open();
         rt.deploy(kit.deploy(1_024, 64, Route::RoundRobin).instances(10)).await.unwrap();

@@ -45,6 +45,8 @@ pub(crate) struct LocalConsumer<M, R, F, S> {
     bounds: Bounds,
     start: S,
     queue: RefCell<Mailbox<Envelope<M>>>,
+    /// How many in the queue are of other loops: their room is counted by the credit.
+    theirs: Cell<usize>,
     scheduled: Cell<bool>,
     /// Published messages that are expected next, before whatever is queued.
     expected: Cell<usize>,
@@ -104,6 +106,7 @@ where
             bounds,
             start,
             queue: RefCell::default(),
+            theirs: Cell::new(0),
             scheduled: Cell::new(false),
             expected: Cell::new(0),
             ahead: Cell::new(0),
@@ -151,10 +154,10 @@ where
         self.open.get() && self.queued() < self.bounds.mailbox
     }
 
-    /// Messages of this loop and others that wait for their handler, published ones that are not handed in yet among them.
+    /// Messages of this loop that wait for their handler, published ones that are not handed in yet among them.
     #[inline]
     fn queued(&self) -> usize {
-        self.queue.borrow().len() + self.expected.get()
+        self.queue.borrow().len() - self.theirs.get() + self.expected.get()
     }
 
     /// Room has come, or the last handler has finished: whoever waits for that hears of it.
@@ -295,6 +298,7 @@ where
             }
             return Err(envelope);
         }
+        self.theirs.set(self.theirs.get() + usize::from(envelope.holds_credit));
         self.queue.borrow_mut().push_back(|| envelope);
         if self.may_take_next() {
             self.schedule(core);

@@ -69,7 +69,8 @@ impl<T> Mailbox<T> {
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+    #[cfg(test)]
+    fn iter(&self) -> impl Iterator<Item = &T> {
         (0..self.len).filter_map(|at| self.places[self.place(at)].as_ref())
     }
 

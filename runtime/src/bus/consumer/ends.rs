@@ -76,9 +76,8 @@ where
     fn measure(&self, gathered: &mut Gathered) {
         let metrics = gathered.at(&self.address);
         self.tally.add_to(metrics);
-        let here = self.queue.borrow().iter().filter(|envelope| !envelope.holds_credit).count();
         metrics.consumers += 1;
-        metrics.pending += here + self.expected.get() + self.credit.taken().saturating_sub(self.owed.get());
+        metrics.pending += self.queued() + self.credit.taken().saturating_sub(self.owed.get());
         metrics.in_flight += self.slots.in_flight();
         metrics.room += self.room();
     }
@@ -105,6 +104,7 @@ where
         // What is expected next finds that it has come too late.
         let queued = queue.len() + self.expected.get();
         self.ahead.set(0);
+        self.theirs.set(0);
         let mut returned = self.owed.take();
         while let Some(envelope) = queue.pop_front() {
             returned += usize::from(envelope.holds_credit);

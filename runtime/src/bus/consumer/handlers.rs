@@ -245,6 +245,7 @@ where
     #[inline]
     fn note_taken(&self, envelope: &Envelope<M>, room: &mut bool) {
         if envelope.holds_credit {
+            self.theirs.set(self.theirs.get() - 1);
             self.owed.set(self.owed.get() + 1);
         } else {
             *room = true;
