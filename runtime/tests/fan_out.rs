@@ -242,6 +242,19 @@ fn talker(seen: &Seen<(u32, Option<String>)>, census: &Census) -> Deploy<Talker>
 }
 
 promises! {
+    async fn a_send_that_waits_for_the_room_of_a_published_message_goes_on_when_that_is_handed_in(rt: &TestRuntime) {
+        let seen = Seen::default();
+        rt.deploy(readers(&seen, 1, 1, 0)).await.unwrap();
+        on_a_loop(&rt, |bus, clock| async move {
+            assert_eq!(bus.publish(NEWS, 1), Published { reached: 1, dropped: 0 });
+            let began = clock.now();
+            bus.send(NEWS, 2).await.unwrap();
+            assert!(clock.now() - began < Duration::from_secs(5), "{:?}", clock.now() - began);
+        })
+        .await;
+        eventually(rt.clock(), "both are there", || seen.all() == [(0, 1), (0, 2)]).await;
+    }
+
     /// A sender gives its headers to each message; a clone with others changes nothing for those that follow.
     async fn a_sender_remembers_its_options_and_a_clone_has_its_own(rt: &TestRuntime) {
         let seen = Seen::default();

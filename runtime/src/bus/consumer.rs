@@ -160,6 +160,23 @@ where
         self.queue.borrow().len() - self.theirs.get() + self.expected.get()
     }
 
+    /// A published message that was expected is here, or is lost; gives whether there was no room beside it.
+    #[inline]
+    fn take_expected(&self) -> bool {
+        let was_full = self.queued() >= self.bounds.mailbox;
+        self.expected.set(self.expected.get() - 1);
+        was_full
+    }
+
+    /// The same, once it is handed in: whoever waits for its room hears of it.
+    #[inline]
+    fn after_expected(&self, core: &LoopCore, was_full: bool) {
+        if was_full && self.has_room() {
+            self.credit.waiters.wake();
+        }
+        self.after_work(core, 0);
+    }
+
     /// Room has come, or the last handler has finished: whoever waits for that hears of it.
     fn after_work(&self, core: &LoopCore, returned: usize) {
         if returned > 0 {
@@ -262,7 +279,7 @@ where
     }
 
     fn hand_in_published(&self, core: &Rc<LoopCore>, message: M, headers: Headers) {
-        self.expected.set(self.expected.get() - 1);
+        let was_full = self.take_expected();
         if self.discarded.get() {
             contain(|| drop((message, headers)));
             return;
@@ -277,12 +294,12 @@ where
             self.queue.borrow_mut().insert(self.ahead.get(), envelope);
             self.ahead.set(self.ahead.get() + 1);
         }
-        self.after_work(core, 0);
+        self.after_expected(core, was_full);
     }
 
     fn published_is_lost(&self, core: &LoopCore) {
-        self.expected.set(self.expected.get() - 1);
-        self.after_work(core, 0);
+        let was_full = self.take_expected();
+        self.after_expected(core, was_full);
     }
 
     fn room(&self) -> usize {
