@@ -95,6 +95,21 @@ promises! {
         assert_eq!(metrics.address("both").map(|both| (both.delivered, both.discarded, both.refused)), Some((8, 0, 4)));
     }
 
+    async fn what_is_said_with_other_types_is_counted_once_whatever_the_verb(rt: &TestRuntime) {
+        const TEXT: Address<&str> = Address::new("notes");
+        let deployment = rt.stub(NOTE, |_| async { Ok(()) }).await.unwrap();
+        let verbs = |bus: vertebra::Bus, _| async move {
+            assert!(matches!(bus.request(TEXT, "a").await, Err(RequestError::WrongType { .. })));
+            assert_eq!(bus.send(TEXT, "b").await, Err(SendError::WrongType("b")));
+            assert_eq!(bus.try_send(TEXT, "c"), Err(SendError::WrongType("c")));
+            assert_eq!(bus.publish(TEXT, "d"), Published::default());
+        };
+        verbs(rt.bus().clone(), rt.clock().clone()).await;
+        on_a_loop(&rt, verbs).await;
+        assert_eq!(rt.metrics().await.address("notes").map(|notes| notes.sent), Some(8));
+        deployment.undeploy().await.unwrap();
+    }
+
     async fn a_sent_message_reaches_exactly_one_consumer_in_turn(rt: &TestRuntime) {
         let kit = Kit::open();
         rt.deploy(kit.deploy(1_024, 64, Route::RoundRobin).instances(10)).await.unwrap();
