@@ -168,6 +168,25 @@ fn a_message_that_panics_when_it_is_cloned_is_missed_by_one_and_nobody_waits_for
     });
 }
 
+#[test]
+fn so_it_is_when_it_is_published_by_a_thread_that_is_no_loop() {
+    TestRuntime::on_loops(2, |rt| async move {
+        let seen = Seen::default();
+        for number in 0..4 {
+            let seen = seen.clone();
+            let handler = move |_| {
+                seen.note(number);
+                async { Ok(()) }
+            };
+            rt.stub(FRAGILE, handler).await.unwrap();
+        }
+        let published = rt.bus().publish(FRAGILE, Fragile { clones: Arc::default() });
+        assert_eq!(published, Published { reached: 3, dropped: 1 });
+        eventually(rt.clock(), "the others have it", || seen.len() == 3).await;
+        assert!(!seen.all().contains(&1), "{:?}", seen.all());
+    });
+}
+
 /// Publishes, and takes the registration back before its own loop has had a turn.
 struct Hasty {
     seen: Seen<u32>,
