@@ -195,7 +195,7 @@ impl Life {
         let registered: Vec<_> = self.consumers.take().into_iter().map(|(_, known)| known).collect();
         for known in &registered {
             if let Some(consumer) = self.core.any_consumer(known.key) {
-                consumer.pause();
+                consumer.hand_on();
             }
         }
         self.wake_stopping();

@@ -4,6 +4,8 @@
 mod support;
 
 use std::cell::Cell;
+use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -129,6 +131,62 @@ impl Handler<Ask> for Flaky {
     }
 }
 
+/// Starts as it is told, by its number.
+struct Scripted {
+    kit: Kit,
+    incarnation: usize,
+    script: Script,
+}
+
+type Script = fn(Kit, usize, Context<Scripted>) -> Pin<Box<dyn Future<Output = Result<(), BoxError>>>>;
+
+impl Verticle for Scripted {
+    async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        (self.script)(self.kit.clone(), self.incarnation, ctx.clone()).await
+    }
+}
+
+impl Kit {
+    fn deploy_scripted(&self, script: Script) -> Deploy<Scripted> {
+        let kit = self.clone();
+        Deploy::new(move || Scripted {
+            incarnation: kit.built.fetch_add(1, Ordering::SeqCst),
+            kit: kit.clone(),
+            script,
+        })
+    }
+}
+
+/// What panics when it is asked with this number, and replies which incarnation it is otherwise.
+const UNLUCKY: u32 = 13;
+/// What waits at the gate and then panics.
+const LATE: u32 = 14;
+
+fn serve_unlucky(kit: &Kit, incarnation: usize, ctx: &Context<Scripted>) -> Result<(), BoxError> {
+    let gate = kit.gate.clone();
+    let handler = move |number| {
+        let gate = gate.clone();
+        async move {
+            assert!(number != UNLUCKY, "unlucky");
+            if number == LATE {
+                gate.wait().await;
+                panic!("late");
+            }
+            Ok(incarnation as u32)
+        }
+    };
+    ctx.serve_fn(CLOSURE, handler.clone()).register()?;
+    if incarnation == 0 {
+        ctx.serve_fn(ONCE, handler).register()?;
+    }
+    Ok(())
+}
+
+async fn unlucky_once(rt: &Runtime) {
+    let failed = rt.bus().request(CLOSURE, UNLUCKY).await;
+    assert_eq!(failed.unwrap_err().code(), Some(Failure::UNSPECIFIED));
+}
+
 async fn panic_once(rt: &Runtime) {
     let failed = rt.bus().request(WORK, Ask::Panic).await;
     assert_eq!(failed.unwrap_err().code(), Some(Failure::UNSPECIFIED));
@@ -218,6 +276,49 @@ promises! {
         rt.clock().sleep(Duration::from_millis(20)).await;
         assert_eq!(rt.bus().request(WORK, Ask::Which).await, Ok(1));
         assert_eq!(kit.built(), 2);
+    }
+
+    async fn so_is_one_at_an_address_that_is_served_no_more(rt: &TestRuntime) {
+        let kit = Kit::default();
+        rt.deploy(kit.deploy_scripted(|kit, incarnation, ctx| {
+            Box::pin(async move { serve_unlucky(&kit, incarnation, &ctx) })
+        }))
+        .await
+        .unwrap();
+        let bus = rt.bus().clone();
+        let late = tokio::task::spawn_local(async move { bus.request(ONCE, LATE).await });
+        rt.clock().sleep(Duration::from_millis(5)).await;
+        unlucky_once(&rt).await;
+        assert_eq!(rt.bus().request(CLOSURE, 1).await, Ok(1));
+        eventually(rt.clock(), "it is closed", || rt.bus().try_send(ONCE, 1).is_err()).await;
+        kit.gate.open();
+        assert_eq!(late.await.unwrap().unwrap_err().code(), Some(Failure::UNSPECIFIED));
+        rt.clock().sleep(Duration::from_millis(20)).await;
+        assert_eq!((rt.bus().request(CLOSURE, 1).await, kit.built()), (Ok(1), 2));
+    }
+
+    async fn so_is_one_while_the_new_instance_starts(rt: &TestRuntime) {
+        let kit = Kit::default();
+        rt.deploy(kit.deploy_scripted(|kit, incarnation, ctx| {
+            Box::pin(async move {
+                if incarnation > 0 {
+                    kit.start_gate.wait().await;
+                }
+                serve_unlucky(&kit, incarnation, &ctx)
+            })
+        }))
+        .await
+        .unwrap();
+        let bus = rt.bus().clone();
+        let late = tokio::task::spawn_local(async move { bus.request(CLOSURE, LATE).await });
+        rt.clock().sleep(Duration::from_millis(5)).await;
+        unlucky_once(&rt).await;
+        eventually(rt.clock(), "the next one is built", || kit.built() == 2).await;
+        kit.gate.open();
+        assert_eq!(late.await.unwrap().unwrap_err().code(), Some(Failure::UNSPECIFIED));
+        rt.clock().sleep(Duration::from_millis(20)).await;
+        kit.start_gate.open();
+        assert_eq!((rt.bus().request(CLOSURE, 1).await, kit.built()), (Ok(1), 2));
     }
 
     async fn beyond_its_bound_the_deployment_is_given_up_and_whoever_waits_is_told(rt: &TestRuntime) {

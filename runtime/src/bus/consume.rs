@@ -86,7 +86,10 @@ pub(crate) trait AnyConsumer: 'static {
     fn discard(&self, core: &Rc<LoopCore>) -> usize;
     /// Has something done when the last of its work is done; closed before, and not drained yet.
     fn at_end(&self, act: Box<dyn FnOnce()>);
-    /// Another instance serves the address from now on, what waits in the mailbox too. Handlers in flight are the old one's.
+    /// The instance has panicked: begins no handler any more until another one takes over, whether or not it is closed.
+    /// Handlers in flight are the old one's.
+    fn hand_on(&self);
+    /// Another instance serves the address from now on, what waits in the mailbox too.
     fn take_over(&self, core: &LoopCore, paused: bool);
     /// Nothing is queued, on its way or being handled; or it was given up.
     fn is_drained(&self) -> bool;

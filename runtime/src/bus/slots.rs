@@ -23,6 +23,8 @@ pub(super) struct Slots<F> {
     free: RefCell<Vec<Box<Running<F>>>>,
     /// By slot.
     suspended: RefCell<Vec<Suspended<F>>>,
+    /// What is suspended now was begun by an instance that is being replaced.
+    old: Cell<bool>,
 }
 
 struct Suspended<F> {
@@ -139,6 +141,7 @@ impl<F> Default for Slots<F> {
             spare: Cell::new(None),
             free: RefCell::default(),
             suspended: RefCell::default(),
+            old: Cell::new(false),
         }
     }
 }
@@ -173,13 +176,19 @@ impl<F: Future> Slots<F> {
     pub(super) fn suspend(&self, running: Box<Running<F>>, reply_to: ReplyTo) {
         let place = &mut self.suspended.borrow_mut()[running.slot as usize];
         place.reply_to = reply_to;
-        place.old = false;
+        place.old = self.old.get();
         place.running = Some(running);
     }
 
-    /// The handlers that are suspended now are those of an instance that is replaced.
+    /// The handlers that have begun are those of an instance that is being replaced, and so is one that is being polled.
     pub(super) fn make_old(&self) {
+        self.old.set(true);
         self.suspended.borrow_mut().iter_mut().for_each(|suspended| suspended.old = true);
+    }
+
+    /// What begins from now on is another instance's.
+    pub(super) fn take_over(&self) {
+        self.old.set(false);
     }
 
     pub(super) fn is_old(&self, slot: u32) -> bool {

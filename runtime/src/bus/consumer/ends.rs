@@ -59,8 +59,13 @@ where
         self.schedule_if_ready(core);
     }
 
-    fn take_over(&self, core: &LoopCore, paused: bool) {
+    fn hand_on(&self) {
+        self.demand.set(0);
         self.slots.make_old();
+    }
+
+    fn take_over(&self, core: &LoopCore, paused: bool) {
+        self.slots.take_over();
         self.demand.set(if paused { 0 } else { FLOWING });
         self.schedule_if_ready(core);
     }
