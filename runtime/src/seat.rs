@@ -328,9 +328,10 @@ impl<V: Verticle> Seat<V> {
         drop(before);
         // One that panics before it has started is not waited for any longer.
         let mut starting = pin!(start(&instance));
-        let started = poll_fn(|cx| match self.panicked_early.take() {
-            Some(panic) => Poll::Ready(Err(panic)),
-            None => starting.as_mut().poll(cx),
+        let started = poll_fn(|cx| {
+            let polled = starting.as_mut().poll(cx);
+            // One that panics before it has started is not waited for any longer, and not kept, whatever its start came to.
+            self.panicked_early.take().map_or(polled, |panic| Poll::Ready(Err(panic)))
         });
         started.await?.map_err(|error| describe(&error))
     }

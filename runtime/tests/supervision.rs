@@ -20,6 +20,7 @@ use vertebra::{
 const WORK: Address<Ask, u32> = Address::new("work");
 const CLOSURE: Address<u32, u32> = Address::new("closure");
 const ONCE: Address<u32, u32> = Address::new("once");
+const OWN: Address<u32, u32> = Address::new("own");
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Ask {
@@ -319,6 +320,59 @@ promises! {
         rt.clock().sleep(Duration::from_millis(20)).await;
         kit.start_gate.open();
         assert_eq!((rt.bus().request(CLOSURE, 1).await, kit.built()), (Ok(1), 2));
+    }
+
+    async fn a_start_that_fails_because_its_own_handler_panics_counts_once(rt: &TestRuntime) {
+        let kit = Kit::default();
+        let deploy = kit.deploy_scripted(|kit, incarnation, ctx| {
+            Box::pin(async move {
+                serve_unlucky(&kit, incarnation, &ctx)?;
+                if incarnation == 1 {
+                    ctx.serve_fn(OWN, |_| async { panic!("early") }).register()?;
+                    ctx.bus().request(OWN, 1).await?;
+                }
+                Ok(())
+            })
+        });
+        rt.deploy(deploy.restart(Restart::at_most(2, Duration::from_secs(60)))).await.unwrap();
+        unlucky_once(&rt).await;
+        eventually(rt.clock(), "the third one is built", || kit.built() == 3).await;
+        assert_eq!((rt.bus().request(CLOSURE, 1).await, kit.built()), (Ok(2), 3));
+    }
+
+    async fn an_instance_that_panics_as_its_start_ends_is_not_kept_and_nobody_who_waits_is_turned_away(rt: &TestRuntime) {
+        let kit = Kit::default();
+        rt.deploy(kit.deploy_scripted(|kit, incarnation, ctx| {
+            Box::pin(async move {
+                if incarnation == 1 {
+                    kit.start_gate.wait().await;
+                }
+                serve_unlucky(&kit, incarnation, &ctx)?;
+                if incarnation == 1 {
+                    ctx.serve_fn(OWN, |_| async { panic!("early") }).register()?;
+                    // Handled within this very call, and its failure is nothing to the start.
+                    ctx.bus().request(OWN, 1).await.unwrap_err();
+                }
+                Ok(())
+            })
+        }))
+        .await
+        .unwrap();
+        unlucky_once(&rt).await;
+        eventually(rt.clock(), "the next one is built", || kit.built() == 2).await;
+        let asked: Vec<_> = (0..300)
+            .map(|number| {
+                let bus = rt.bus().clone();
+                tokio::task::spawn_local(async move { bus.request(CLOSURE, 100 + number).await })
+            })
+            .collect();
+        rt.clock().sleep(Duration::from_millis(5)).await;
+        kit.start_gate.open();
+        for asked in asked {
+            assert!(matches!(asked.await.unwrap(), Ok(1 | 2)));
+        }
+        eventually(rt.clock(), "the third one is built", || kit.built() == 3).await;
+        assert_eq!(rt.bus().request(CLOSURE, 1).await, Ok(2));
     }
 
     async fn beyond_its_bound_the_deployment_is_given_up_and_whoever_waits_is_told(rt: &TestRuntime) {
