@@ -20,7 +20,7 @@ use crate::error::{BoxError, DeployError};
 use crate::event::{Culprit, Event};
 use crate::event_loop::LoopCore;
 use crate::life::{Kept, Life, Registered};
-use crate::panic::{catch_panic, panic_text};
+use crate::panic::{catch_panic, contain, panic_text};
 use crate::verticle::Verticle;
 
 /// An instance's place, with the instance's type forgotten.
@@ -120,7 +120,8 @@ pub(crate) fn begin_instance<V: Verticle>(
     let seat = Seat::new(factory, verticle, life);
     core.keep_instance(plan.id.0, *index, Rc::clone(&seat) as Rc<dyn AnySeat>);
     tokio::task::spawn_local(async move {
-        let (outcome, end) = start_instance(seat).await;
+        let (outcome, end) = start_instance(&seat).await;
+        contain(|| drop(seat));
         // Told when nothing here holds the instance any more. The deployer may have gone away: then what has started stays
         // until it is undeployed.
         end.tell();
@@ -143,7 +144,7 @@ impl End {
     }
 }
 
-async fn start_instance<V: Verticle>(seat: Rc<Seat<V>>) -> (Result<(), DeployError>, End) {
+async fn start_instance<V: Verticle>(seat: &Rc<Seat<V>>) -> (Result<(), DeployError>, End) {
     let instance = seat.current();
     let life = &instance.life;
     let started = seat.progress.unless_cut_off(start(&instance)).await;
@@ -191,7 +192,7 @@ pub(crate) fn stop_instance(
         let stopped = Rc::clone(&seat).stop(grace).await;
         let waiting = seat.progress().stopping.take();
         // Told when nothing here holds the instance any more.
-        drop(seat);
+        contain(|| drop(seat));
         for done in waiting.into_iter().flatten() {
             drop(done.send(stopped.clone()));
         }
@@ -242,6 +243,7 @@ impl<V: Verticle> Seat<V> {
         let own = Rc::clone(self);
         tokio::task::spawn_local(async move {
             let end = own.rebuild(panic).await;
+            contain(|| drop(own));
             end.tell();
         });
     }
@@ -251,7 +253,7 @@ impl<V: Verticle> Seat<V> {
         self.inherited.borrow_mut().extend(handed);
     }
 
-    async fn rebuild(self: Rc<Self>, panic: String) -> End {
+    async fn rebuild(self: &Rc<Self>, panic: String) -> End {
         let rebuilt = self.progress.unless_cut_off(self.try_until_it_starts(panic)).await;
         self.progress.started.set(true);
         match rebuilt {
@@ -325,8 +327,7 @@ impl<V: Verticle> Seat<V> {
         let life = Life::new(&core, plan, index, incarnation);
         let instance = Rc::new(Instance { verticle, life, seat: Rc::downgrade(self) });
         let before = self.current.replace(Rc::clone(&instance));
-        drop(before);
-        // One that panics before it has started is not waited for any longer.
+        contain(|| drop(before));
         let mut starting = pin!(start(&instance));
         let started = poll_fn(|cx| {
             let polled = starting.as_mut().poll(cx);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use support::{Census, Gate, Seen, eventually};
+use support::{Census, Gate, OnDrop, Seen, eventually};
 use vertebra::testing::TestRuntime;
 use vertebra::{
     Address, BoxError, Context, Deploy, Deployment, Event, Failure, Handler, RequestError, Restart, Runtime, SendError,
@@ -373,6 +373,35 @@ promises! {
         }
         eventually(rt.clock(), "the third one is built", || kit.built() == 3).await;
         assert_eq!(rt.bus().request(CLOSURE, 1).await, Ok(2));
+    }
+
+    async fn a_verticle_that_panics_when_it_is_dropped_is_replaced_and_undeployed_all_the_same(rt: &TestRuntime) {
+        struct Clinging(Scripted, #[expect(dead_code, reason = "for its drop")] OnDrop<fn()>);
+        impl Verticle for Clinging {
+            async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+                let incarnation = self.0.incarnation as u32;
+                let handler = move |number| async move {
+                    assert!(number != UNLUCKY, "unlucky");
+                    Ok(incarnation)
+                };
+                ctx.serve_fn(CLOSURE, handler).register()?;
+                Ok(())
+            }
+        }
+        let kit = Kit::default();
+        let script: Script = |_, _, _| Box::pin(async { Ok(()) });
+        let own = kit.clone();
+        let deploy = Deploy::new(move || {
+            let incarnation = own.built.fetch_add(1, Ordering::SeqCst);
+            let cling = || assert!(std::thread::panicking(), "it does not want to go");
+            Clinging(Scripted { kit: own.clone(), incarnation, script }, OnDrop::new(cling))
+        });
+        let deployment = rt.deploy(deploy).await.unwrap();
+        unlucky_once(&rt).await;
+        assert_eq!(rt.bus().request(CLOSURE, 1).await, Ok(1));
+        assert!(deployment.undeploy().await.unwrap().is_clean());
+        // The handler's, and one for each instance that was dropped.
+        assert_eq!(rt.metrics().await.loops.iter().map(|event_loop| event_loop.panics).sum::<u64>(), 3);
     }
 
     async fn beyond_its_bound_the_deployment_is_given_up_and_whoever_waits_is_told(rt: &TestRuntime) {
