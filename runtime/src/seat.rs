@@ -342,12 +342,10 @@ impl<V: Verticle> Seat<V> {
         let instance = self.current();
         let core = &instance.life.core;
         for known in self.inherited.take() {
-            if let Some(consumer) = core.any_consumer(known.key).filter(|consumer| consumer.is_open()) {
-                core.shared().registry.remove(&known.name, core.id(), known.key);
-                consumer.close(core);
-                core.count_abandoned(consumer.discard(core));
+            if core.any_consumer(known.key).is_some() {
+                let consumer = instance.life.remember(known);
+                core.count_abandoned(consumer.unregister_now());
             }
-            instance.life.adopt(known);
         }
     }
 

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 use std::time::Duration;
 
 use support::{Census, Gate, OnDrop, Seen, eventually};
@@ -402,6 +403,64 @@ promises! {
         assert!(deployment.undeploy().await.unwrap().is_clean());
         // The handler's, and one for each instance that was dropped.
         assert_eq!(rt.metrics().await.loops.iter().map(|event_loop| event_loop.panics).sum::<u64>(), 3);
+    }
+
+    async fn what_the_new_instance_does_not_serve_leaves_no_consumer_behind(rt: &TestRuntime) {
+        let kit = Kit::default();
+        rt.deploy(kit.deploy_scripted(|kit, incarnation, ctx| {
+            Box::pin(async move { serve_unlucky(&kit, incarnation, &ctx) })
+        }))
+        .await
+        .unwrap();
+        let bus = rt.bus().clone();
+        let late = tokio::task::spawn_local(async move { bus.request(ONCE, LATE).await });
+        rt.clock().sleep(Duration::from_millis(5)).await;
+        unlucky_once(&rt).await;
+        assert_eq!(rt.bus().request(CLOSURE, 1).await, Ok(1));
+        kit.gate.open();
+        late.await.unwrap().unwrap_err();
+        let metrics = rt.metrics().await;
+        let consumers = |name: &str| metrics.address(name).map(|address| address.consumers);
+        assert_eq!((consumers("once"), consumers("closure")), (Some(0), Some(1)));
+    }
+
+    async fn what_a_registration_under_way_to_its_end_has_accepted_begins_on_no_instance_that_has_panicked(rt: &TestRuntime) {
+        let kit = Kit::default();
+        rt.deploy(kit.deploy_scripted(|kit, incarnation, ctx| {
+            Box::pin(async move {
+                if incarnation > 0 {
+                    return Ok(ctx.serve_fn(CLOSURE, move |_| async move { Ok(incarnation as u32) }).register().map(drop)?);
+                }
+                let begun = kit.starts.clone();
+                let begin = move |number| {
+                    begun.note(number as usize);
+                    async move { Ok(number) }
+                };
+                let closing = ctx.serve_fn(ONCE, begin).paused().register()?;
+                ctx.serve_fn(CLOSURE, move |_| {
+                    let unregistering = pin!(closing.clone().unregister());
+                    assert!(unregistering.poll(&mut std::task::Context::from_waker(Waker::noop())).is_pending());
+                    async { panic!("unlucky") }
+                })
+                .register()?;
+                Ok(())
+            })
+        }))
+        .await
+        .unwrap();
+        let waiting: Vec<_> = (0..5)
+            .map(|number| {
+                let bus = rt.bus().clone();
+                tokio::task::spawn_local(async move { bus.request(ONCE, number).await })
+            })
+            .collect();
+        rt.clock().sleep(Duration::from_millis(5)).await;
+        unlucky_once(&rt).await;
+        for waiting in waiting {
+            assert_eq!(waiting.await.unwrap(), Err(RequestError::Closed { address: "once".into() }));
+        }
+        assert_eq!(rt.bus().request(CLOSURE, 1).await, Ok(1));
+        assert_eq!(kit.starts.all(), []);
     }
 
     async fn beyond_its_bound_the_deployment_is_given_up_and_whoever_waits_is_told(rt: &TestRuntime) {
