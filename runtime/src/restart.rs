@@ -34,12 +34,18 @@ pub struct Restart {
 
 /// The most that is remembered of an instance: when it was rebuilt.
 const TIMES_MAX: u32 = 1_000;
+/// The shortest time within which rebuildings are counted.
+const WITHIN_MIN: Duration = Duration::from_millis(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 impl Restart {
-    /// Rebuilt so many times within any such time, 1,000 times at most; beyond that the deployment is given up.
+    /// Rebuilt so many times within any such time, 1,000 times at most; beyond that the deployment is given up. A time below
+    /// 1 ms counts as that.
     pub const fn at_most(times: u32, within: Duration) -> Self {
+        // Within no time nothing has happened yet: an instance that does not start would be tried again and again, without a
+        // pause and without an end.
+        let within = if within.as_nanos() < WITHIN_MIN.as_nanos() { WITHIN_MIN } else { within };
         Self { times: Some(if times < TIMES_MAX { times } else { TIMES_MAX }), within }
     }
 

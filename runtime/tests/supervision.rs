@@ -731,3 +731,16 @@ fn v177_a_hook_that_panics_itself_harms_no_later_message() {
     // Deploying and deployed, parent and child; a panic and a rebuilding, three times: at the least.
     assert!(told.load(Ordering::SeqCst) >= 10, "{told:?}");
 }
+
+/// Within no time nothing has happened yet: without a shortest time it would be tried again and again, without a pause.
+#[test]
+fn a_bound_within_no_time_keeps_no_loop_from_others() {
+    TestRuntime::on_loops(1, |rt| async move {
+        let kit = Kit::default();
+        kit.start_fails.lock().unwrap().extend(1..1_000_000);
+        rt.deploy(kit.deploy().restart(Restart::at_most(3, Duration::ZERO))).await.unwrap();
+        panic_once(&rt).await;
+        eventually(rt.clock(), "it is tried again", || kit.built() > 5).await;
+        assert!(rt.metrics().await.loops[0].answered);
+    });
+}
