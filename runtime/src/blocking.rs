@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::error::BlockingError;
-use crate::panic::panic_text;
+use crate::panic::{contain, panic_text};
 
 /// The blocking work of one instance that must not overlap: one piece after the other, in the order they were asked for.
 ///
@@ -95,7 +95,9 @@ impl Line {
 
     fn work_off(&self) {
         while let Some(piece) = self.next() {
-            piece();
+            // The work has its own guard. Its outcome is dropped here when nobody waits for it, and may panic at that: whoever
+            // stands behind must not wait for a thread that is gone.
+            contain(piece);
         }
     }
 

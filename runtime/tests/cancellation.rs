@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use support::{Census, Gate, Seen, eventually, on_a_loop};
+use support::{Census, Gate, OnDrop, Seen, eventually, on_a_loop};
 use vertebra::testing::TestRuntime;
 use vertebra::{
     Address, BoxError, Bus, Context, Deploy, DeployError, Deployment, DeploymentId, RequestError, Runtime, SendError,
@@ -69,6 +69,29 @@ fn leaked(bus: &Bus) -> &'static Bus {
 }
 
 promises! {
+    async fn blocking_work_whose_outcome_nobody_wants_and_which_panics_when_it_is_dropped_holds_up_no_other(rt: &TestRuntime) {
+        struct Impatient;
+        impl Verticle for Impatient {
+            async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+                let (go, gone) = std::sync::mpsc::channel::<()>();
+                let mut unwanted = Box::pin(ctx.execute_blocking(move || {
+                    gone.recv().unwrap();
+                    OnDrop::new(|| panic!("unwanted"))
+                }));
+                let begun = poll_fn(|cx| Poll::Ready(unwanted.as_mut().poll(cx))).await;
+                assert!(begun.is_pending());
+                drop(unwanted);
+                // It may have been taken out before it began; then nobody is told.
+                let _nobody_is_there = go.send(());
+                assert_eq!(ctx.execute_blocking(|| 7).await, Ok(7));
+                Ok(())
+            }
+        }
+        for _ in 0..10 {
+            rt.deploy(Deploy::new(|| Impatient)).await.unwrap().undeploy().await.unwrap();
+        }
+    }
+
     async fn a_request_dropped_before_it_was_polled_was_never_made(rt: &TestRuntime) {
         let holder = Holder::default();
         holder.gate.open();
