@@ -47,11 +47,12 @@ pub enum LockError {
 struct User {
     shared: Arc<Shared>,
     name: Arc<str>,
-    semaphore: Arc<Semaphore>,
+    /// Until it goes.
+    semaphore: Option<Arc<Semaphore>>,
 }
 
 impl User {
-    fn new(shared: &Arc<Shared>, name: &Arc<str>) -> Result<Self, LockError> {
+    fn new(shared: &Arc<Shared>, name: &Arc<str>) -> Result<(Self, Arc<Semaphore>), LockError> {
         let mut locks = table(shared);
         let room = locks.len() < USERS_MAX;
         let semaphore = match locks.get(name) {
@@ -60,15 +61,17 @@ impl User {
             None if room => Arc::clone(locks.entry(Arc::clone(name)).or_insert_with(|| Arc::new(Semaphore::new(1)))),
             _ => return Err(LockError::TooMany { name: Arc::clone(name) }),
         };
-        Ok(Self { shared: Arc::clone(shared), name: Arc::clone(name), semaphore })
+        let user = Self { shared: Arc::clone(shared), name: Arc::clone(name), semaphore: Some(Arc::clone(&semaphore)) };
+        Ok((user, semaphore))
     }
 }
 
 impl Drop for User {
     fn drop(&mut self) {
         let mut locks = table(&self.shared);
-        // This one and the table: whoever else comes gets it from the table, and that is closed to him now.
-        if Arc::strong_count(&self.semaphore) == 2 {
+        // Given back while the table is closed: of two that go at the same time, one must see that it is the last.
+        drop(self.semaphore.take());
+        if locks.get(&self.name).is_some_and(|known| Arc::strong_count(known) == 1) {
             locks.remove(&self.name);
         }
     }
@@ -110,8 +113,8 @@ impl Locking {
 
     /// Takes its place among those that wait.
     fn begin(&mut self) -> Result<Turn, LockError> {
-        let user = User::new(&self.shared, &self.name)?;
-        let turn = Box::pin(Arc::clone(&user.semaphore).acquire_owned());
+        let (user, semaphore) = User::new(&self.shared, &self.name)?;
+        let turn = Box::pin(semaphore.acquire_owned());
         self.deadline = self.shared.clock.ticks().saturating_add(nanos(self.timeout));
         self.user = Some(user);
         Ok(turn)
@@ -176,5 +179,39 @@ impl Lock {
 impl fmt::Debug for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Lock").field(&self.user.name).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Waker;
+
+    use super::*;
+    use crate::Runtime;
+
+    #[test]
+    fn two_that_go_at_the_same_time_leave_no_name_behind() {
+        let rt = Runtime::builder().event_loops(1).build().unwrap();
+        let shared = Arc::clone(&rt.bus().shared);
+        // Waited for without the operating system: its wake-up would let one of the two go long before the other.
+        let ready = AtomicUsize::new(0);
+        let come_and_go = || {
+            for number in 0..20_000 {
+                let mut locking = rt.shared_data().lock(&format!("lock {number}"));
+                let polled = Pin::new(&mut locking).poll(&mut Context::from_waker(Waker::noop()));
+                ready.fetch_add(1, Ordering::SeqCst);
+                let mut looks = 0_u32;
+                while ready.load(Ordering::SeqCst) < 2 * (number + 1) {
+                    looks += 1;
+                    if looks > 10_000 { std::thread::yield_now() } else { std::hint::spin_loop() }
+                }
+                drop((polled, locking));
+            }
+        };
+        std::thread::scope(|scope| [scope.spawn(come_and_go), scope.spawn(come_and_go)].map(|one| one.join().unwrap()));
+        assert_eq!(table(&shared).len(), 0);
     }
 }
