@@ -72,6 +72,8 @@ impl<K: Eq + Hash, V: Clone> LocalMap<K, V> {
     /// [`MapFull`] when the key is new and the map holds 1,048,576 entries.
     pub fn insert(&self, key: K, value: V) -> Result<Option<V>, MapFull<K, V>> {
         let (key, value) = (Arc::new(key), Arc::new(value));
+        // A key that is there already is dropped by the map, under the lock: so that one is not the last.
+        let own = Arc::clone(&key);
         let before = {
             let mut entries = self.entries();
             let full = entries.len() >= ENTRIES_MAX;
@@ -84,6 +86,7 @@ impl<K: Eq + Hash, V: Clone> LocalMap<K, V> {
                 }
             }
         };
+        drop(own);
         before.map(|before| before.map(owned)).map_err(given_back)
     }
 
@@ -101,6 +104,8 @@ impl<K: Eq + Hash, V: Clone> LocalMap<K, V> {
     /// [`MapFull`] when the key is new and the map holds 1,048,576 entries.
     pub fn insert_if_absent(&self, key: K, value: V) -> Result<Option<V>, MapFull<K, V>> {
         let (key, value) = (Arc::new(key), Arc::new(value));
+        // As in `insert`.
+        let own = Arc::clone(&key);
         let known = {
             let mut entries = self.entries();
             let full = entries.len() >= ENTRIES_MAX;
@@ -113,6 +118,7 @@ impl<K: Eq + Hash, V: Clone> LocalMap<K, V> {
                 }
             }
         };
+        drop(own);
         known.map(|known| known.map(|(known, _refused)| owned(known))).map_err(given_back)
     }
 
@@ -159,5 +165,46 @@ impl<K, V> Clone for LocalMap<K, V> {
 impl<K, V> fmt::Debug for LocalMap<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LocalMap").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::hash::Hasher;
+
+    use super::*;
+
+    /// Looks whether the map is free when it is dropped.
+    struct Nosy(Option<LocalMap<Nosy, u32>>);
+
+    impl PartialEq for Nosy {
+        fn eq(&self, _: &Self) -> bool {
+            true
+        }
+    }
+
+    impl Eq for Nosy {}
+
+    impl Hash for Nosy {
+        fn hash<H: Hasher>(&self, _: &mut H) {}
+    }
+
+    impl Drop for Nosy {
+        fn drop(&mut self) {
+            if let Some(map) = &self.0 {
+                assert!(map.0.try_lock().is_ok(), "dropped under the lock");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_there_already_is_dropped_outside_the_lock() {
+        let map = LocalMap::new();
+        map.insert(Nosy(None), 1).unwrap();
+        assert_eq!(map.insert(Nosy(Some(map.clone())), 2).unwrap(), Some(1));
+        assert_eq!(map.insert_if_absent(Nosy(Some(map.clone())), 3).unwrap(), Some(2));
+        assert_eq!(map.remove(&Nosy(Some(map.clone()))), Some(2));
     }
 }
