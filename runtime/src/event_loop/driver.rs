@@ -259,14 +259,17 @@ mod tests {
             let asking = tokio::task::spawn_local(async move { bus.request(ECHO, 1).await });
             rt.clock().sleep(Duration::from_millis(20)).await;
             let event_loop = rt.bus().shared.event_loop(0);
+            // Held until all of them are there: a turn that finds none of them would be one that does not fail.
+            let (release, held) = std::sync::mpsc::channel::<()>();
+            event_loop.do_job(move |_| {
+                let _released = held.recv();
+            });
             for _ in 0..FAILED_TURNS_MAX {
-                while event_loop.try_post(Box::new(Fault)).is_err() && !event_loop.has_ended() {
-                    tokio::task::yield_now().await;
-                }
+                assert!(event_loop.try_post(Box::new(Fault)).is_ok());
             }
+            drop(release);
             while !event_loop.has_ended() {
                 assert!(rt.elapsed() < Duration::from_secs(20));
-                drop(event_loop.try_post(Box::new(Fault)));
                 rt.clock().sleep(Duration::from_millis(1)).await;
             }
             assert_eq!(asking.await.unwrap(), Err(RequestError::Closed { address: "echo".into() }));
