@@ -20,7 +20,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// How the runtime stands; see [`Runtime::metrics`](crate::Runtime::metrics).
 ///
-/// Counters count from the start of the runtime. Those of an address that nobody serves any more are kept for the last 4,096
+/// Counters count from the start of the runtime. Those of an address that nobody serves any more are kept for the first 4,096
 /// such names of each loop; what there is beyond that is counted together, under the name `(others)`.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
