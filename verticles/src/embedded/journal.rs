@@ -1,6 +1,6 @@
 //! The way to the disk: what waits for it, and the one task that writes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashSet, VecDeque};
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +28,15 @@ pub(super) enum Entry {
     Purge,
 }
 
+impl Entry {
+    fn programs(&self) -> usize {
+        match self {
+            Self::Put(programs) => programs.len(),
+            Self::Purge => 0,
+        }
+    }
+}
+
 /// Why an entry is not on the disk, for a person.
 #[derive(Debug, Clone)]
 pub(super) struct NotWritten(pub(super) String);
@@ -38,6 +47,8 @@ type Written = Result<(), NotWritten>;
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     waiting: RefCell<VecDeque<(Entry, oneshot::Sender<Written>)>>,
+    /// Programs that are being written, and not in the store yet.
+    writing: Cell<usize>,
     more: Notify,
 }
 
@@ -50,13 +61,14 @@ impl Journal {
         written.await.unwrap_or_else(|_| Err(NotWritten("the store is stopping".to_owned())))
     }
 
-    /// How many programs wait.
-    pub(super) fn waiting_programs(&self) -> usize {
-        let programs = |(entry, _): &(Entry, _)| match entry {
-            Entry::Put(programs) => programs.len(),
-            Entry::Purge => 0,
-        };
-        self.waiting.borrow().iter().map(programs).sum()
+    /// How many programs are on their way into the store: those that wait, and those that are being written.
+    pub(super) fn programs_on_their_way(&self) -> usize {
+        self.writing.get() + self.waiting.borrow().iter().map(|(entry, _)| entry.programs()).sum::<usize>()
+    }
+
+    /// What was being written is in the store, or will not be.
+    fn settled(&self) {
+        self.writing.set(0);
     }
 
     /// What the next write takes: a purge, or the puts before the next purge as one.
@@ -72,6 +84,7 @@ impl Journal {
             programs.extend(more);
             answers.push(answer);
         }
+        self.writing.set(group.entry.programs());
         Some(group)
     }
 }
@@ -95,6 +108,7 @@ pub(super) async fn keep(ctx: Context<Embedded>, file: ProgramFile) {
             continue;
         };
         let written = write(&ctx, &file, entry).await;
+        store.journal.settled();
         store.last_error.replace(written.as_ref().err().map(|NotWritten(error)| error.clone()));
         for answer in answers {
             // Whoever asked may have stopped waiting; the entry is written all the same.
@@ -169,6 +183,7 @@ impl Embedded {
         self.metrics.puts.inc_by(programs.len() as u64);
         let known = programs.iter().map(|program| (program.program_id.clone(), Arc::clone(program)));
         self.programs.borrow_mut().extend(known);
+        self.journal.settled();
         self.show_count();
         let last = programs.last().cloned();
         if let Err(error) = changes::tell(ctx.bus(), ctx.clock(), programs.into_iter().map(Change::Put)).await {

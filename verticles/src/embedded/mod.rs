@@ -73,7 +73,7 @@ impl Embedded {
         let known = self.programs.borrow();
         let new = programs.iter().filter(|program| !known.contains_key(&program.program_id)).count();
         let programs_max = self.options.limits.programs_max;
-        if known.len() + self.journal.waiting_programs() + new <= programs_max {
+        if known.len() + self.journal.programs_on_their_way() + new <= programs_max {
             return Ok(());
         }
         Err(Failure::new(OVERLOADED, format!("the store is full: store.programs_max is {programs_max}")))

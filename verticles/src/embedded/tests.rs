@@ -289,3 +289,30 @@ fn a_put_into_a_file_that_was_removed_is_not_confirmed() {
     let cause = std::error::Error::source(&refused).unwrap().to_string();
     assert!(cause.contains("removed"), "{cause}");
 }
+
+#[test]
+fn puts_at_the_same_time_do_not_exceed_the_bound_together() {
+    paused(|under, dir| async move {
+        let deployment = under.rt.deploy(under.factory(dir.path(), 10)).await.unwrap();
+        let bus = under.rt.bus().clone();
+        let put = |first: usize| {
+            let programs = (first..first + 4).map(|n| program(&format!("p{n}"), "a")).collect();
+            let bus = bus.clone();
+            async move { bus.request(STORE_PUT, PutPrograms { programs }).await }
+        };
+        let before = under.metrics.writes.get();
+        let first = tokio::task::spawn_local(put(0));
+        while under.metrics.writes.get() == before {
+            tokio::task::yield_now().await;
+        }
+        // The first one is being written.
+        let second = put(4).await;
+        assert!(matches!(&second, Err(RequestError::Failed(full)) if full.code() == OVERLOADED), "{second:?}");
+        first.await.unwrap().unwrap();
+        put(0).await.unwrap();
+        deployment.undeploy().await.unwrap();
+        // A store that holds more than it may does not open.
+        under.rt.deploy(under.factory(dir.path(), 10)).await.unwrap();
+        assert_eq!(under.page(None, 100).await.programs.len(), 3 + 4);
+    });
+}
