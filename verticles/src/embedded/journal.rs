@@ -100,6 +100,7 @@ pub(super) async fn keep(ctx: Context<Embedded>, file: ProgramFile) {
     // Only ever locked on a worker, by one write at a time.
     let file = Arc::new(Mutex::new(file));
     let store = ctx.verticle();
+    let _left = Left(&store.journal);
     loop {
         let Some(Group { entry, answers }) = store.journal.next_group() else {
             if ctx.clock().timeout(LOOK_EVERY, store.journal.more.notified()).await.is_err() {
@@ -114,6 +115,17 @@ pub(super) async fn keep(ctx: Context<Embedded>, file: ProgramFile) {
             // Whoever asked may have stopped waiting; the entry is written all the same.
             drop(answer.send(written.clone()));
         }
+    }
+}
+
+/// What waits when nobody writes any more - the instance is being replaced after a panic - is not written: whoever waits for
+/// it is told. The handlers that wait keep the journal, so that it would not go by itself.
+struct Left<'j>(&'j Journal);
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        let left = self.0.waiting.take();
+        drop(left);
     }
 }
 
@@ -192,5 +204,24 @@ impl Embedded {
         if let Some(last) = last {
             changes::taken(ctx.bus(), Change::Put(last)).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    #[test]
+    fn what_waits_when_nobody_writes_any_more_is_told() {
+        let journal = Journal::default();
+        let mut waiting = pin!(journal.write(Entry::Purge));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(waiting.as_mut().poll(&mut cx).is_pending());
+        drop(Left(&journal));
+        assert!(matches!(waiting.poll(&mut cx), Poll::Ready(Err(NotWritten(_)))));
     }
 }
