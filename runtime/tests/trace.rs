@@ -3,14 +3,16 @@
 
 mod support;
 
+use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 use vertebra::testing::TestRuntime;
-use vertebra::{Address, BoxError, Context, Deploy, Failure, Handler, Headers, Runtime, Verticle};
+use vertebra::{Address, BoxError, Context, Deploy, Failure, Handler, Headers, RuntimeBuilder, Verticle};
 
-use support::{Gate, Seen};
+use support::{Gate, Seen, eventually};
 
 const FIRST: Address<&'static str, String> = Address::new("trace.first");
 const SECOND: Address<u32, String> = Address::new("trace.second");
@@ -58,11 +60,18 @@ fn traced(trace: &str) -> Headers {
     headers
 }
 
-fn run(carrying: bool, own: &'static str, expected: [&str; 2]) {
-    let builder = Runtime::builder().event_loops(2);
-    let builder = if carrying { builder.carry_headers(["traceparent", "tracestate"]) } else { builder };
-    let rt = builder.build().unwrap();
-    rt.block_on(async {
+const CARRIED: [&str; 2] = ["traceparent", "tracestate"];
+
+/// On virtual time, and on 2 and 4 real loops.
+fn everywhere<F: Future<Output = ()>>(carrying: bool, test: impl Fn(TestRuntime) -> F) {
+    let carry = |builder: RuntimeBuilder| if carrying { builder.carry_headers(CARRIED) } else { builder };
+    TestRuntime::paused_with(carry, &test);
+    TestRuntime::on_loops_with(2, carry, &test);
+    TestRuntime::on_loops_with(4, carry, &test);
+}
+
+fn run(carrying: bool, own: &'static str, expected: [&'static str; 2]) {
+    everywhere(carrying, |rt| async move {
         let relay = Relay::default();
         let factory = relay.clone();
         rt.deploy(Deploy::new(move || factory.clone()).instances(2)).await.unwrap();
@@ -79,7 +88,6 @@ fn run(carrying: bool, own: &'static str, expected: [&str; 2]) {
         let without = rt.bus().request(FIRST, own).await.unwrap();
         let own = if own.is_empty() { "-" } else { own };
         assert_eq!(without, format!("1:-/-/- 2:{own}/-/-"), "nothing is left of those before");
-        rt.shutdown(std::time::Duration::from_secs(5)).await;
     });
 }
 
@@ -97,6 +105,77 @@ fn a_value_of_its_own_comes_before_one_that_is_carried_on() {
 #[test]
 fn nothing_is_carried_on_unless_it_was_asked_for() {
     run(false, "", ["1:-/-/- 2:-/-/-", "1:-/-/- 2:-/-/-"]);
+}
+
+/// One of a row of verticles: each hands on to the next.
+struct Hop {
+    number: usize,
+    seen: Seen<Arrival>,
+}
+
+/// At which hop, on which loop, with which trace.
+#[derive(Clone, Debug)]
+struct Arrival {
+    letter: &'static str,
+    hop: usize,
+    event_loop: usize,
+    trace: String,
+}
+
+fn hop(number: usize) -> Address<&'static str> {
+    Address::dynamic(format!("trace.hop.{number}"))
+}
+
+impl Verticle for Hop {
+    async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        ctx.serve(hop(self.number)).register()?;
+        Ok(())
+    }
+}
+
+impl Handler<&'static str> for Hop {
+    type Reply = ();
+    async fn handle(&self, letter: &'static str, ctx: &Context<Self>) -> Result<(), Failure> {
+        let trace = ctx.headers().get("traceparent").unwrap_or("-").to_owned();
+        self.seen.note(Arrival { letter, hop: self.number, event_loop: ctx.event_loop(), trace });
+        match self.number {
+            0 => ctx.bus().request(hop(1), letter).await?,
+            1 => {
+                ctx.clock().sleep(Duration::from_millis(1)).await;
+                ctx.bus().send(hop(2), letter).await.map_err(|error| Failure::new(1, error.to_string()))?;
+            }
+            2 => {
+                assert_eq!(ctx.bus().publish(hop(3), letter).reached, 1);
+                let bus = ctx.bus().clone();
+                ctx.spawn(async move { bus.send(hop(4), letter).await.unwrap() });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Asked, asked in turn, sent, published: the trace goes along, and not into a task. Two such rows at the same time keep
+/// theirs apart. On real loops each hop is on another loop than the one before.
+#[test]
+fn headers_go_on_from_hop_to_hop_whatever_the_verb_and_the_loop() {
+    everywhere(true, |rt| async move {
+        let seen = Seen::default();
+        for number in 0..5 {
+            let seen = seen.clone();
+            rt.deploy(Deploy::new(move || Hop { number, seen: seen.clone() })).await.unwrap();
+        }
+        let ask = |letter| rt.bus().request(hop(0), letter).headers(traced(letter));
+        assert_eq!(tokio::join!(ask("a"), ask("b")), (Ok(()), Ok(())));
+        eventually(rt.clock(), "all have arrived", || seen.len() == 10).await;
+        let mut arrivals = seen.all();
+        arrivals.sort_by_key(|arrival| (arrival.letter, arrival.hop));
+        let traces: Vec<_> = arrivals.iter().map(|arrival| (arrival.hop, arrival.trace.as_str())).collect();
+        let row = |trace| [(0, trace), (1, trace), (2, trace), (3, trace), (4, "-")];
+        assert_eq!(traces, [row("a"), row("b")].concat());
+        let crossed = arrivals.windows(2).all(|pair| pair[0].event_loop != pair[1].event_loop || pair[1].hop == 0);
+        assert_eq!(crossed, rt.event_loops() > 1, "{arrivals:?}");
+    });
 }
 
 /// Notes each span, and in which one something was logged.
