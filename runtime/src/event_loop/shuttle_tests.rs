@@ -2,6 +2,8 @@
 //! lost, nothing is handed over twice, and nobody waits for what has come already. A thread that waits for ever is found
 //! by shuttle itself, as a deadlock.
 
+mod whole_loop;
+
 use std::any::Any;
 use std::future::poll_fn;
 use std::rc::Rc;
