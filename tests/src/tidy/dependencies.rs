@@ -13,7 +13,7 @@ const DIRECTIONS: [(&str, &[&str]); 5] = [
     ("adtrack-backend", &["adtrack-proto", "adtrack-config"]),
 ];
 /// Nothing depends on these.
-const LEAVES: [&str; 2] = ["adtrack-tests", "adtrack-benches"];
+const LEAVES: [&str; 3] = ["adtrack-tests", "adtrack-benches", "vertebra-conformance"];
 /// Dependencies from outside that only some of our packages may have: the beginning of their names, and who may have them.
 const GUARDED: [(&str, &[&str]); 3] = [
     ("aws-sdk-dynamodb", &["adtrack-backend"]),
