@@ -49,7 +49,7 @@ impl Clock {
 
     /// The wall clock: it may step, in either direction. For stamps, never for measuring.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
-    pub fn system_time(&self) -> SystemTime {
+    fn system_time(&self) -> SystemTime {
         match self.wall_at_start {
             None => SystemTime::now(),
             Some(wall) => UNIX_EPOCH + wall + self.now(),

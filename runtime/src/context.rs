@@ -367,6 +367,8 @@ impl<V: Verticle> Context<V> {
     }
 
     /// Resolves when the instance has been told to stop: its intake is closed, `stop` has not begun. Cancel safe.
+    ///
+    /// A task that has something to do then is waited for by `stop`: when that is over, tasks are aborted.
     pub fn stopping(&self) -> impl Future<Output = ()> + use<V> {
         Stopping::new(Rc::clone(&self.instance) as Rc<dyn Owner>)
     }
@@ -404,10 +406,7 @@ impl<V: Verticle> Context<V> {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, BlockingError> {
-        let life = self.life();
-        if life.has_ended() {
-            return Err(BlockingError::Cancelled);
-        }
+        let life = self.unless_ended()?;
         blocking::in_line(life.line.get_or_init(Arc::default), &life.core.blocking, work).await
     }
 
@@ -436,11 +435,12 @@ impl<V: Verticle> Context<V> {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, BlockingError> {
-        let life = self.life();
-        if life.has_ended() {
-            return Err(BlockingError::Cancelled);
-        }
-        blocking::side_by_side(&life.core.blocking, work).await
+        blocking::side_by_side(&self.unless_ended()?.core.blocking, work).await
+    }
+
+    /// No blocking work begins for an instance that is gone.
+    fn unless_ended(&self) -> Result<&Life, BlockingError> {
+        Some(self.life()).filter(|life| !life.has_ended()).ok_or(BlockingError::Cancelled)
     }
 }
 

@@ -67,6 +67,24 @@ pub mod guides {
         pub mod backpressure {}
         #[doc = concat!("```\n", include_str!("../examples/chat.rs"), "\n```")]
         pub mod chat {}
+        #[doc = concat!("```\n", include_str!("../examples/consumer_life.rs"), "\n```")]
+        pub mod consumer_life {}
+        #[doc = concat!("```\n", include_str!("../examples/conversation.rs"), "\n```")]
+        pub mod conversation {}
+        #[doc = concat!("```\n", include_str!("../examples/children.rs"), "\n```")]
+        pub mod children {}
+        #[doc = concat!("```\n", include_str!("../examples/timers.rs"), "\n```")]
+        pub mod timers {}
+        #[doc = concat!("```\n", include_str!("../examples/any_thread.rs"), "\n```")]
+        pub mod any_thread {}
+        #[doc = concat!("```\n", include_str!("../examples/shared_data.rs"), "\n```")]
+        pub mod shared_data {}
+        #[doc = concat!("```\n", include_str!("../examples/headers.rs"), "\n```")]
+        pub mod headers {}
+        #[doc = concat!("```\n", include_str!("../examples/observability.rs"), "\n```")]
+        pub mod observability {}
+        #[doc = concat!("```\n", include_str!("../examples/own_tests.rs"), "\n```")]
+        pub mod own_tests {}
     }
 }
 

@@ -7,6 +7,7 @@ mod layout;
 mod modules;
 mod paths;
 mod rules;
+mod surface;
 mod words;
 
 use std::fmt;
@@ -17,6 +18,7 @@ pub use self::layout::{architecture_length, machine_paths, top_level};
 pub use self::rules::{
     aws_imports, environment_reads, exits, redis_imports, sibling_imports, time_reads, unfinished, unsafe_code,
 };
+pub use self::surface::unused_surface;
 pub use self::words::runtime_words;
 
 /// One breach of one rule.

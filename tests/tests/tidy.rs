@@ -39,6 +39,12 @@ fn the_runtime_knows_no_product() {
 }
 
 #[test]
+fn the_public_surface_of_the_runtime_is_what_somebody_uses() {
+    assert!(files().iter().any(|file| file.path.starts_with("runtime/examples/")));
+    assert_kept(&tidy::unused_surface(files()));
+}
+
+#[test]
 fn verticles_never_import_one_another() {
     assert_kept(&tidy::sibling_imports(files()));
 }
