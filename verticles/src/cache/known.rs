@@ -70,8 +70,6 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use super::*;
 
     const S: Duration = Duration::from_secs(1);
@@ -82,9 +80,7 @@ mod tests {
     };
 
     fn program() -> Arc<Program> {
-        let json =
-            br#"{"programId":"1","programName":"a","checksum":"c","customerId":1,"customerName":"n","valid":true}"#;
-        Arc::new(Program::from_json(json).unwrap())
+        crate::cache::tests::program("1", 1)
     }
 
     fn known(answer: Option<Arc<Program>>) -> Known {

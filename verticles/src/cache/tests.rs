@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -18,7 +19,8 @@ fn id(text: &str) -> ProgramId {
     ProgramId::new(text).unwrap()
 }
 
-fn program(id: &str, version: i32) -> Arc<Program> {
+/// With a version of its own to be told by.
+pub(super) fn program(id: impl Display, version: i32) -> Arc<Program> {
     let json = format!(
         r#"{{"programId":"{id}","programName":"a","checksum":"c","customerId":{version},"customerName":"n","valid":true}}"#
     );

@@ -3,19 +3,13 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::cache::tests::program;
 
 const AT: Duration = Duration::from_secs(1);
 
 fn shared(programs_max: usize) -> SharedPrograms {
     let (ttl, absent_ttl) = (Duration::from_secs(600), Some(Duration::from_secs(5)));
     SharedPrograms::new(&CacheConfig { programs_max, ttl, absent_ttl, fill_programs_max: 1 })
-}
-
-fn program(id: &ProgramId, version: i32) -> Arc<Program> {
-    let json = format!(
-        r#"{{"programId":"{id}","programName":"a","checksum":"c","customerId":{version},"customerName":"n","valid":true}}"#
-    );
-    Arc::new(Program::from_json(json.as_bytes()).unwrap())
 }
 
 /// What can happen to one program, in any order.
