@@ -73,7 +73,7 @@ promises! {
         struct Impatient;
         impl Verticle for Impatient {
             async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
-                let (go, gone) = std::sync::mpsc::channel::<()>();
+                let (go, gone) = std::sync::mpsc::sync_channel::<()>(1);
                 let mut unwanted = Box::pin(ctx.execute_blocking(move || {
                     gone.recv().unwrap();
                     OnDrop::new(|| panic!("unwanted"))
