@@ -136,7 +136,7 @@ fn a_read_that_begins_in_the_middle_of_a_push_does_not_replace_it() {
 fn a_flood_of_unknown_ids_costs_no_program_its_place_and_keeps_none_out() {
     let shared = shared(100);
     let id = |number: u32| ProgramId::new(format!("p{number}")).unwrap();
-    let change = |number| Change::Put(program(&id(number), 1));
+    let change = |number| Change::Put(program(id(number), 1));
     (0..50).for_each(|number| shared.push(change(number), AT));
     for unknown in 0..10_000 {
         let unknown = ProgramId::new(format!("unknown{unknown}")).unwrap();
@@ -156,7 +156,7 @@ fn a_program_that_is_pushed_into_a_full_memory_stays_and_the_longest_unused_goes
     let shared = shared(10);
     let id = |number: u32| ProgramId::new(format!("p{number}")).unwrap();
     for number in 0..30 {
-        shared.push(Change::Put(program(&id(number), 1)), AT);
+        shared.push(Change::Put(program(id(number), 1)), AT);
         shared.tidy();
         assert!(matches!(shared.get(&id(number), AT), Standing::Fresh(Some(_))), "program {number}");
     }
