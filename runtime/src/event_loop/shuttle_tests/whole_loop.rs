@@ -21,7 +21,8 @@ use shuttle::thread;
 
 use crate::address::Address;
 use crate::bus::Bus;
-use crate::bus::consumer::{AnyConsumer, Bounds, Consume, ConsumerKey, LocalConsumer};
+use crate::bus::consume::{AnyConsumer, Consume, ConsumerKey};
+use crate::bus::consumer::{Bounds, LocalConsumer};
 use crate::bus::credit::Credit;
 use crate::bus::drained::Drained;
 use crate::bus::registry::{Registration, Spoken};
