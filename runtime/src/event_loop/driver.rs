@@ -260,7 +260,7 @@ mod tests {
             rt.clock().sleep(Duration::from_millis(20)).await;
             let event_loop = rt.bus().shared.event_loop(0);
             // Held until all of them are there: a turn that finds none of them would be one that does not fail.
-            let (release, held) = std::sync::mpsc::channel::<()>();
+            let (release, held) = std::sync::mpsc::sync_channel::<()>(1);
             event_loop.do_job(move |_| {
                 let _released = held.recv();
             });

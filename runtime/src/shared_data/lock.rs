@@ -199,7 +199,7 @@ mod tests {
         // Waited for without the operating system: its wake-up would let one of the two go long before the other.
         let ready = AtomicUsize::new(0);
         let come_and_go = || {
-            for number in 0..20_000 {
+            for number in 0..4_000 {
                 let mut locking = rt.shared_data().lock(&format!("lock {number}"));
                 let polled = Pin::new(&mut locking).poll(&mut Context::from_waker(Waker::noop()));
                 ready.fetch_add(1, Ordering::SeqCst);
