@@ -1,5 +1,6 @@
 //! Many verticles, and many addresses.
 
+use std::collections::HashMap;
 use std::hint::black_box;
 use std::io::Write;
 use std::time::Duration;
@@ -93,7 +94,8 @@ fn idle(size: Size, out: &mut impl Write) -> Result<(), BoxError> {
 }
 
 /// A request to one address among few, to one among many, and to those among many in an order drawn at random: the last
-/// touches memory that no cache holds, so a walk over as many boxes in the same order stands beside it.
+/// touches memory that no cache holds. Beside it stand what any table of as many boxes pays in the same order: a walk, whose
+/// reads overlap, and look-ups that each wait for the one before, as a request waits for its reply.
 fn addresses(size: Size, out: &mut impl Write) -> Result<(), BoxError> {
     let few = served(size.few)?;
     let many = served(size.many)?;
@@ -103,8 +105,10 @@ fn addresses(size: Size, out: &mut impl Write) -> Result<(), BoxError> {
         ("few addresses in turn, at random", Vec::new()),
         ("many addresses in turn, at random", Vec::new()),
         ("as many boxes, at random", Vec::new()),
+        ("a table of as many boxes, one at a time", Vec::new()),
     ];
     let boxes: Vec<Box<[u64; 8]>> = (0..size.many as u64).map(|number| Box::new([number; 8])).collect();
+    let table: HashMap<u64, Box<[u64; 8]>> = (0..size.many as u64).map(|number| (number, Box::new([0; 8]))).collect();
     for _ in 0..size.rounds {
         rows[0].1.push(ask(&few, vec![7; size.requests])?);
         rows[1].1.push(ask(&many, vec![7; size.requests])?);
@@ -115,6 +119,14 @@ fn addresses(size: Size, out: &mut impl Write) -> Result<(), BoxError> {
             black_box(boxes[at][3]);
         }
         rows[4].1.push(stopwatch.stop());
+        let drawn = at_random(size.requests, size.many);
+        let mut before = 0;
+        let stopwatch = Stopwatch::start();
+        for at in drawn {
+            // What was found is 0, but only who has it knows that.
+            before = black_box(table[&(at as u64 + before)][3]);
+        }
+        rows[5].1.push(stopwatch.stop());
     }
     writeln!(out, "a request in place, with {} and with {} addresses", size.few, size.many)?;
     for (name, rounds) in rows {

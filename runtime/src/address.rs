@@ -38,8 +38,7 @@ impl<M, R> Address<M, R> {
 
     /// An address whose name is known only at run time.
     pub fn dynamic(name: impl Into<Arc<str>>) -> Self {
-        let name = name.into();
-        Self { name: Name { hash: fnv1a(name.as_bytes()), text: Text::Shared(name) }, speaks: PhantomData }
+        Self { name: Name::of_shared(name.into()), speaks: PhantomData }
     }
 
     /// The name, as it was given.
@@ -70,6 +69,75 @@ impl<M, R> fmt::Display for Address<M, R> {
     }
 }
 
+/// A name alone. Cloning one that is known at compile time counts nothing, nor does cloning a short one.
+#[derive(Clone)]
+pub(crate) enum Text {
+    Plain(Plain),
+    Shared(Arc<str>),
+}
+
+/// A name that is no more than what is here.
+#[derive(Clone, Copy)]
+pub(crate) enum Plain {
+    Static(&'static str),
+    /// In place: comparing it looks nowhere else.
+    Short(Short),
+}
+
+/// Bytes of a short name: as many as make no `Text` larger.
+const SHORT_MAX: usize = 16;
+
+/// A short name. What is left of its room is zero, so it does not end in one. Aligned as the others are, or moving a name
+/// would take a move for each of its ends.
+#[derive(Clone, Copy)]
+#[repr(align(8))]
+pub(crate) struct Short([u8; SHORT_MAX]);
+
+impl Short {
+    fn of(text: &str) -> Option<Self> {
+        let mut bytes = [0; SHORT_MAX];
+        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        (!text.ends_with('\0')).then_some(Self(bytes))
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        let len = self.0.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        &self.0[..len]
+    }
+}
+
+impl Text {
+    fn of_shared(text: Arc<str>) -> Self {
+        Short::of(&text).map_or(Self::Shared(text), |short| Self::Plain(Plain::Short(short)))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Plain(Plain::Static(text)) => text,
+            Self::Shared(text) => text,
+            // Made of a text, so it is one.
+            Self::Plain(Plain::Short(short)) => std::str::from_utf8(short.as_bytes()).unwrap_or_default(),
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Plain(Plain::Static(text)) => text.as_bytes(),
+            Self::Shared(text) => text.as_bytes(),
+            Self::Plain(Plain::Short(short)) => short.as_bytes(),
+        }
+    }
+
+    /// Whether the two read the same. A call of its own: most need none.
+    #[inline(never)]
+    fn reads_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Plain(Plain::Short(a)), Self::Plain(Plain::Short(b))) => a.0 == b.0,
+            _ => self.as_bytes() == other.as_bytes(),
+        }
+    }
+}
+
 /// The name behind an address, with its hash, so that looking it up hashes nothing.
 #[derive(Clone)]
 pub(crate) struct Name {
@@ -77,25 +145,13 @@ pub(crate) struct Name {
     text: Text,
 }
 
-/// A name alone. Cloning one that is known at compile time counts nothing.
-#[derive(Clone)]
-pub(crate) enum Text {
-    Static(&'static str),
-    Shared(Arc<str>),
-}
-
-impl Text {
-    pub(crate) fn as_str(&self) -> &str {
-        match self {
-            Self::Static(text) => text,
-            Self::Shared(text) => text,
-        }
-    }
-}
-
 impl Name {
     pub(crate) const fn of_static(text: &'static str) -> Self {
-        Self { hash: fnv1a(text.as_bytes()), text: Text::Static(text) }
+        Self { hash: fnv1a(text.as_bytes()), text: Text::Plain(Plain::Static(text)) }
+    }
+
+    fn of_shared(text: Arc<str>) -> Self {
+        Self { hash: fnv1a(text.as_bytes()), text: Text::of_shared(text) }
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -108,10 +164,14 @@ impl Name {
 }
 
 impl PartialEq for Name {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
-        let (a, b) = (self.as_str(), other.as_str());
         // The same constant is the same pointer in most calls; comparing it spares the comparison of the text.
-        self.hash == other.hash && (std::ptr::eq(a, b) || a == b)
+        self.hash == other.hash
+            && match (&self.text, &other.text) {
+                (Text::Plain(Plain::Static(a)), Text::Plain(Plain::Static(b))) if std::ptr::eq(*a, *b) => true,
+                (a, b) => a.reads_as(b),
+            }
     }
 }
 
@@ -179,6 +239,19 @@ mod tests {
         const FIXED: Address<u8> = Address::new("a.b");
         let dynamic: Address<u8> = Address::dynamic("a.b");
         assert_eq!(FIXED.key(), dynamic.key());
+    }
+
+    #[test]
+    fn a_name_is_the_same_whatever_its_length() {
+        for length in 0..64 {
+            let text = "ü".repeat(length / 2) + &"x\0"[..length % 2] + &"\0"[..length % 3 / 2];
+            let (one, other) = (Address::<u8>::dynamic(text.as_str()), Address::<u8>::dynamic(text.clone()));
+            assert_eq!((one.key(), one.name()), (other.key(), text.as_str()));
+            assert_ne!(one.key(), Address::<u8>::dynamic(text.clone() + "\0").key());
+            let fixed = Name::of_static(String::leak(text));
+            assert_eq!(&fixed, one.key());
+        }
+        assert_eq!(size_of::<Text>(), 24, "a short name takes no more room than a long one");
     }
 
     #[test]

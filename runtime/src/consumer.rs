@@ -1,15 +1,14 @@
 //! What a registration gives: the handle that holds messages back, lets them come, and ends it.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use crate::address::Name;
 use crate::bus::consume::{AnyConsumer, ConsumerKey};
 use crate::bus::drained::{Drained, Ended};
 use crate::event_loop::LoopCore;
-use crate::life::Consumers;
+use crate::life::Owner;
 
 /// A registration that was made; see [`Context::serve`](crate::Context::serve). It stays on its event loop.
 ///
@@ -61,22 +60,16 @@ use crate::life::Consumers;
 #[derive(Clone)]
 pub struct Consumer {
     core: Rc<LoopCore>,
-    /// Those of its instance, and its place among them.
-    consumers: Rc<RefCell<Consumers>>,
+    /// Its instance, and its place among what that has registered. It does not keep the instance, which may keep it.
+    owner: Weak<dyn Owner>,
     place: usize,
     name: Name,
     key: ConsumerKey,
 }
 
 impl Consumer {
-    pub(crate) fn new(
-        core: &Rc<LoopCore>,
-        consumers: &Rc<RefCell<Consumers>>,
-        place: usize,
-        name: Name,
-        key: ConsumerKey,
-    ) -> Self {
-        Self { core: Rc::clone(core), consumers: Rc::clone(consumers), place, name, key }
+    pub(crate) fn new(core: &Rc<LoopCore>, owner: &Rc<dyn Owner>, place: usize, name: Name, key: ConsumerKey) -> Self {
+        Self { core: Rc::clone(core), owner: Rc::downgrade(owner), place, name, key }
     }
 
     /// The name of the address.
@@ -144,7 +137,7 @@ impl Consumer {
 
     /// `None` as well when it was handed on to another instance: it is that one's now.
     fn local(&self) -> Option<Rc<dyn AnyConsumer>> {
-        if !self.consumers.borrow().get(self.place).is_some_and(|known| known.key == self.key) {
+        if !self.owner.upgrade()?.life().has(self.place, self.key) {
             return None;
         }
         self.core.any_consumer(self.key)
@@ -153,19 +146,18 @@ impl Consumer {
     /// Nobody can send here any more.
     fn close(&self) -> Option<Rc<dyn AnyConsumer>> {
         let consumer = self.local()?;
-        self.core.shared().registry.remove(&self.name, self.core.id(), self.key);
+        self.core.take_back(&*consumer);
         consumer.close(&self.core);
         Some(consumer)
     }
 
     fn forget(&self) {
-        {
-            let mut consumers = self.consumers.borrow_mut();
-            if consumers.get(self.place).is_some_and(|known| known.key == self.key) {
-                consumers.remove(self.place);
-            }
+        if let Some(owner) = self.owner.upgrade() {
+            owner.life().forget(self.place, self.key);
         }
-        self.core.remove_consumer(&self.name, self.key);
+        if let Some(consumer) = self.core.any_consumer(self.key) {
+            self.core.remove_consumer(consumer);
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::address::{Address, Text};
 use crate::blocking;
 use crate::bus::Bus;
-use crate::bus::consume::{AnyConsumer, Consume};
-use crate::bus::consumer::{Bounds, LocalConsumer};
+use crate::bus::consume::AnyConsumer;
+use crate::bus::consumer::{Bounds, LocalConsumer, Standing};
 use crate::bus::credit::Credit;
 use crate::bus::registry::{Registration, Spoken};
 use crate::bus::route::Route;
@@ -23,8 +23,9 @@ use crate::deploy::Deploy;
 use crate::deployment::{Deployment, DeploymentId};
 use crate::deployments;
 use crate::error::{BlockingError, DeployError, Failure, RegisterError};
-use crate::life::{Held, Kept, Life, Owner, Registered, Stopping, Task};
+use crate::life::{Life, Owner, Stopping, Task};
 use crate::message::{Headers, Message};
+use crate::registrations::{Held, Kept};
 use crate::seat::Seat;
 use crate::shared_data::SharedData;
 use crate::timers::TimerId;
@@ -291,7 +292,7 @@ impl<V: Verticle> Context<V> {
             let ctx = Context { instance, occasion, headers };
             async move { ctx.instance.verticle.handle(message, &ctx).await }
         };
-        Serve::new(self, address, Kept::handler::<M, R>(), start)
+        Serve::new(self, address, Kept::handler(), start)
     }
 
     /// Serves an address with a closure: for a second address with a message type that has a handler already, and for
@@ -305,7 +306,7 @@ impl<V: Verticle> Context<V> {
         F: Future<Output = Result<R, Failure>> + 'static,
     {
         let held: Rc<Held<H>> = Rc::new(RefCell::new(Rc::new(handler)));
-        let kept = Kept::closure::<M, R, H>(&held);
+        let kept = Kept::closure(&held);
         let start = move |message, _headers| {
             // Out of its cell before it is called: it may do anything.
             let handler = Rc::clone(&held.borrow());
@@ -407,7 +408,7 @@ impl<V: Verticle> Context<V> {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, BlockingError> {
         let life = self.unless_ended()?;
-        blocking::in_line(life.line.get_or_init(Arc::default), &life.core.blocking, work).await
+        blocking::in_line(life.more().line.get_or_init(Arc::default), &life.core.blocking, work).await
     }
 
     /// Runs work that blocks as [`execute_blocking`](Context::execute_blocking) does, but side by side with other such work
@@ -526,34 +527,29 @@ impl<'c, V: Verticle, M: Message, R: Message, S: HandlerFn<M, R>> Serve<'c, V, M
         if life.is_stopping() {
             return Err(RegisterError::Stopping { address: self.address.name().into() });
         }
-        let name = self.address.key();
-        let inherited = self.ctx.instance.seat.upgrade().and_then(|seat| seat.claim(life, name.as_str(), &self.kept));
+        let (name, spoken) = (self.address.key(), Spoken::of::<M, R>());
+        let owner = Rc::clone(&self.ctx.instance) as Rc<dyn Owner>;
+        let inherited = self.ctx.instance.seat.upgrade().and_then(|seat| seat.claim(life, name, spoken, &self.kept));
         if let Some(inherited) = inherited {
-            inherited.kept.replace_by(&self.kept);
-            if let Some(consumer) = life.core.any_consumer(inherited.key) {
-                consumer.take_over(&life.core, self.paused);
-            }
-            return Ok(life.remember(inherited));
+            inherited.kept().replace_by(&self.kept);
+            inherited.take_over(&life.core, self.paused);
+            return Ok(Life::remember(&owner, name.clone(), inherited.key()));
         }
         let credit = Arc::new(Credit::new(self.bounds.mailbox));
-        let one_in = life.core.shared().options.handler_time_one_in;
+        let key = life.core.next_consumer();
+        let registration = Registration { event_loop: life.core.id(), consumer: key, credit: Arc::clone(&credit) };
+        // What other loops send from now on is looked at later, by this thread.
+        let served = life.core.shared().registry.add(name, spoken, self.route, registration)?;
+        let tally = Tally::new(life.core.shared().options.handler_time_one_in);
         let start = self.start;
         let start = move |message, headers| start.start(message, headers);
-        let (address, credit_of, tally) = (self.address.name().into(), Arc::clone(&credit), Tally::new(one_in));
-        let consumer = Rc::new(LocalConsumer::new(address, life.whose(), self.bounds, credit_of, tally, start));
+        let standing = Standing { key, served, whose: life.whose(), bounds: self.bounds, credit, kept: self.kept };
+        let consumer = Rc::new(LocalConsumer::new(standing, tally, start));
         if self.paused {
             consumer.pause();
         }
-        let any: Rc<dyn AnyConsumer> = consumer.clone();
-        let typed: Rc<dyn Consume<M, R>> = consumer.clone();
-        let key = life.core.place_consumer(any, typed, |key| consumer.placed(key));
-        let registration = Registration { event_loop: life.core.id(), consumer: key, credit };
-        let added = life.core.shared().registry.add(name, Spoken::of::<M, R>(), self.route, registration);
-        if let Err(error) = added {
-            life.core.remove_consumer(name, key);
-            return Err(error);
-        }
-        Ok(life.remember(Registered { name: name.clone(), key, kept: self.kept }))
+        life.core.place_consumer(key, consumer);
+        Ok(Life::remember(&owner, name.clone(), key))
     }
 }
 

@@ -92,7 +92,7 @@ pub(crate) struct KeptHandle(OnceCell<Box<dyn Any>>);
 impl<V: Verticle> Context<V> {
     /// The way back to this instance from any thread.
     pub fn handle(&self) -> ContextHandle<V> {
-        let kept = self.instance.life.handle.0.get_or_init(|| Box::new(self.new_handle()));
+        let kept = self.instance.life.more().handle.0.get_or_init(|| Box::new(self.new_handle()));
         match kept.downcast_ref::<ContextHandle<V>>() {
             Some(handle) => handle.clone(),
             None => unreachable!("an instance has one type"),

@@ -19,12 +19,15 @@ use crate::event::Event;
 use crate::event_loop::LoopCore;
 use crate::event_loop::shared::LoopShared;
 use crate::runtime::Shared;
-use crate::seat::{Stopped, begin_instance, stop_instance};
+use crate::seat::{Factory, Stopped, begin_instance, stop_instance};
+use crate::starts::{StartsOn, starts};
 use crate::verticle::Verticle;
 use crate::worker_pools::THREADS_MAX;
 
 /// Most instances of a deployment.
 const INSTANCES_MAX: usize = 1_048_576;
+/// Instances of a deployment that a loop begins in one turn.
+const BEGUN_PER_TURN: usize = 64;
 /// How much longer than its grace something is waited for that should have answered within it.
 pub(crate) const STUCK_MARGIN: Duration = Duration::from_secs(1);
 
@@ -231,19 +234,14 @@ pub(crate) async fn deploy<V: Verticle>(
         config: deploy.config,
         restart: deploy.restart,
     });
-    let mut starting = Vec::with_capacity(loops.len());
-    for (index, event_loop) in loops.iter().enumerate() {
-        let birth = Birth { plan: Arc::clone(&plan), index };
-        let factory = Arc::clone(&deploy.factory);
-        let (done, outcome) = oneshot::channel();
-        event_loop.do_job(move |core| begin_instance(core, factory, &birth, done));
-        starting.push(outcome);
+    let (by_loop, ended) = starts(shared, &name, &loops);
+    for starts in by_loop {
+        let (plan, factory) = (Arc::clone(&plan), Arc::clone(&deploy.factory));
+        let event_loop = Arc::clone(starts.event_loop());
+        event_loop.do_job(move |core| begin_instances(core, &factory, &plan, starts));
     }
-    let mut failed = None;
-    for (outcome, event_loop) in starting.into_iter().zip(loops.iter()) {
-        let started = outcome.await.unwrap_or_else(|_| Err(dropped(shared, &name, event_loop)));
-        failed = failed.or(started.err());
-    }
+    // Each start says how it has ended, or is dropped and says so too.
+    let mut failed = ended.await.ok().flatten();
     if failed.is_none() && !shared.deployments.started(id) {
         failed = Some(DeployError::Undeployed { name: name.to_string() });
     }
@@ -268,10 +266,15 @@ pub(crate) async fn deploy<V: Verticle>(
     }
 }
 
-/// Why a loop has dropped the start of an instance.
-fn dropped(shared: &Shared, name: &str, event_loop: &LoopShared) -> DeployError {
-    let (name, event_loop) = (name.to_owned(), event_loop.name.clone());
-    if shared.is_closed() { DeployError::ShuttingDown { name } } else { DeployError::LoopEnded { name, event_loop } }
+/// Begins so many instances of a loop at once, and the others in later turns: its other work goes on meanwhile.
+fn begin_instances<V: Verticle>(core: &Rc<LoopCore>, factory: &Factory<V>, plan: &Arc<Plan>, mut starts: StartsOn) {
+    for _ in 0..BEGUN_PER_TURN {
+        let Some((index, begun)) = starts.begin_next() else { return };
+        let birth = Birth { plan: Arc::clone(plan), index };
+        begin_instance(core, Arc::clone(factory), &birth, begun);
+    }
+    let (factory, plan) = (Arc::clone(factory), Arc::clone(plan));
+    core.own().do_job(move |core| begin_instances(core, &factory, &plan, starts));
 }
 
 /// On which loop each instance goes, and the worker pool that has been joined for that.

@@ -167,7 +167,7 @@ impl LoopCore {
     pub(crate) fn measure(&self, gathered: &mut Gathered) {
         self.ledger.add_to(gathered);
         for route in self.routes.known.borrow().values().filter(|route| route.sent() > 0) {
-            gathered.at(&route.served().text).sent += route.sent();
+            gathered.at(route.served().name.as_str()).sent += route.sent();
         }
         for (_, placed) in &*self.consumers.placed.borrow() {
             placed.any.measure(gathered);
@@ -246,7 +246,7 @@ impl LoopCore {
             let by = Culprit { verticle: verticle.to_string(), deployment, instance: index };
             Event::Panicked { by, panic: panic.to_owned() }
         });
-        if let Some(seat) = self.instance(deployment.0, index) {
+        if let Some(seat) = self.instance(deployment, index) {
             seat.panicked(incarnation, panic);
         }
     }

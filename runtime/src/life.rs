@@ -1,6 +1,5 @@
 //! What belongs to an instance and ends with it: its registrations, its tasks, and whoever waits for its end.
 
-use std::any::{Any, TypeId};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +13,7 @@ use slab::Slab;
 
 use crate::address::Name;
 use crate::blocking::Line;
-use crate::bus::consume::ConsumerKey;
+use crate::bus::consume::{AnyConsumer, ConsumerKey};
 use crate::bus::drained::Drained;
 use crate::consumer::Consumer;
 use crate::context_handle::KeptHandle;
@@ -24,6 +23,7 @@ use crate::event_loop::LoopCore;
 use crate::event_loop::leaks::Alive;
 use crate::event_loop::watched::Whose;
 use crate::panic::{contain, panic_text};
+use crate::registrations::Registrations;
 use crate::timers::Timers;
 
 /// Where an instance lives and what ends with it.
@@ -35,79 +35,25 @@ pub(crate) struct Life {
     pub(crate) incarnation: u32,
     stopping: Cell<bool>,
     ended: Cell<bool>,
-    waiting_for_stop: RefCell<Slab<Waker>>,
-    tasks: RefCell<Slab<tokio::task::AbortHandle>>,
-    waiting_for_tasks: RefCell<Option<Waker>>,
-    consumers: Rc<RefCell<Consumers>>,
-    pub(crate) line: OnceCell<Arc<Line>>,
-    pub(crate) timers: Timers,
-    pub(crate) handle: KeptHandle,
+    registrations: RefCell<Registrations>,
+    more: OnceCell<Box<More>>,
     #[cfg(feature = "testing")]
     _alive: Alive,
 }
 
+/// What most instances never have: made when one has the first of it.
+#[derive(Default)]
+pub(crate) struct More {
+    waiting_for_stop: RefCell<Slab<Waker>>,
+    tasks: RefCell<Slab<tokio::task::AbortHandle>>,
+    waiting_for_tasks: RefCell<Option<Waker>>,
+    pub(crate) line: OnceCell<Arc<Line>>,
+    pub(crate) timers: Timers,
+    pub(crate) handle: KeptHandle,
+}
+
 /// How long tasks that were aborted may take to be gone; each needs one turn.
 const TASKS_GONE: Duration = Duration::from_millis(100);
-
-/// The registrations of an instance. Shared with their [`Consumer`], which may take them back one by one.
-pub(crate) type Consumers = Slab<Registered>;
-
-/// A registration as its instance keeps it.
-#[derive(Clone)]
-pub(crate) struct Registered {
-    pub(crate) name: Name,
-    pub(crate) key: ConsumerKey,
-    pub(crate) kept: Kept,
-}
-
-/// What it takes for a registration to be taken over by the instance that comes after: the same message and reply, and
-/// where a closure handles them, the same closure, whose place is taken by the new one.
-#[derive(Clone)]
-pub(crate) struct Kept {
-    spoken: TypeId,
-    closure: Option<(Rc<dyn Any>, Swap)>,
-}
-
-/// Puts what is in the second in the place of what is in the first; `false` when they are of different types.
-type Swap = fn(&dyn Any, &dyn Any) -> bool;
-
-/// A handler's closure where it can be replaced.
-pub(crate) type Held<H> = RefCell<Rc<H>>;
-
-impl Kept {
-    /// For a verticle's own handler.
-    pub(crate) fn handler<M: 'static, R: 'static>() -> Self {
-        Self { spoken: TypeId::of::<fn(M) -> R>(), closure: None }
-    }
-
-    /// For a closure.
-    pub(crate) fn closure<M: 'static, R: 'static, H: 'static>(held: &Rc<Held<H>>) -> Self {
-        let swap: Swap = |old, new| match (old.downcast_ref::<Held<H>>(), new.downcast_ref::<Held<H>>()) {
-            (Some(old), Some(new)) => {
-                let newer = Rc::clone(&new.borrow());
-                let before = old.replace(newer);
-                drop(before);
-                true
-            }
-            _ => false,
-        };
-        Self { closure: Some((Rc::clone(held) as Rc<dyn Any>, swap)), ..Self::handler::<M, R>() }
-    }
-
-    /// Whether the other one can take its place.
-    pub(crate) fn fits(&self, other: &Self) -> bool {
-        let held = |kept: &Self| kept.closure.as_ref().map(|(held, _)| held.as_ref().type_id());
-        self.spoken == other.spoken && held(self) == held(other)
-    }
-
-    /// The other one's closure takes the place of this one's.
-    pub(crate) fn replace_by(&self, other: &Self) {
-        if let (Some((old, swap)), Some((new, _))) = (&self.closure, &other.closure) {
-            let swapped = swap(old.as_ref(), new.as_ref());
-            debug_assert!(swapped, "one that fits is of the same type");
-        }
-    }
-}
 
 /// An instance, its verticle's type forgotten.
 pub(crate) trait Owner {
@@ -125,14 +71,14 @@ impl Life {
             incarnation,
             stopping: Cell::new(false),
             ended: Cell::new(false),
-            waiting_for_stop: RefCell::default(),
-            tasks: RefCell::default(),
-            waiting_for_tasks: RefCell::default(),
-            consumers: Rc::default(),
-            line: OnceCell::new(),
-            timers: Timers::default(),
-            handle: KeptHandle::default(),
+            registrations: RefCell::default(),
+            more: OnceCell::new(),
         }
+    }
+
+    /// What it has beside its registrations.
+    pub(crate) fn more(&self) -> &More {
+        self.more.get_or_init(Box::default)
     }
 
     /// The deployment's name.
@@ -169,15 +115,25 @@ impl Life {
     }
 
     /// Keeps a registration that was made.
-    pub(crate) fn remember(&self, registered: Registered) -> Consumer {
-        let (name, key) = (registered.name.clone(), registered.key);
-        let place = self.consumers.borrow_mut().insert(registered);
-        Consumer::new(&self.core, &self.consumers, place, name, key)
+    pub(crate) fn remember(owner: &Rc<dyn Owner>, name: Name, key: ConsumerKey) -> Consumer {
+        let life = owner.life();
+        let place = life.registrations.borrow_mut().insert(key);
+        Consumer::new(&life.core, owner, place, name, key)
     }
 
     /// A registration of the instance before, to end with this one.
-    pub(crate) fn adopt(&self, registered: Registered) {
-        self.consumers.borrow_mut().insert(registered);
+    pub(crate) fn adopt(&self, key: ConsumerKey) {
+        self.registrations.borrow_mut().insert(key);
+    }
+
+    /// Whether it has this registration.
+    pub(crate) fn has(&self, place: usize, key: ConsumerKey) -> bool {
+        self.registrations.borrow().has(place, key)
+    }
+
+    /// Forgets a registration, if it is there.
+    pub(crate) fn forget(&self, place: usize, key: ConsumerKey) {
+        self.registrations.borrow_mut().remove(place, key);
     }
 
     /// Code of this instance has panicked.
@@ -189,14 +145,12 @@ impl Life {
 
     /// Ends the instance for the sake of another one: no handler begins any more, tasks end, and what was registered is
     /// given to be handed on. Handlers in flight go on.
-    pub(crate) fn hand_on(&self) -> Vec<Registered> {
+    pub(crate) fn hand_on(&self) -> Vec<ConsumerKey> {
         self.stopping.set(true);
         self.ended.set(true);
-        let registered: Vec<_> = self.consumers.take().into_iter().map(|(_, known)| known).collect();
-        for known in &registered {
-            if let Some(consumer) = self.core.any_consumer(known.key) {
-                consumer.hand_on();
-            }
+        let registered = self.registrations.take().keys();
+        for consumer in self.consumers_of(&registered) {
+            consumer.hand_on();
         }
         self.wake_stopping();
         self.abort_tasks();
@@ -236,7 +190,7 @@ impl Life {
             abort.abort();
         } else {
             // The task cannot have run yet: it shares this thread.
-            place.set(Some(life.tasks.borrow_mut().insert(abort.clone())));
+            place.set(Some(life.more().tasks.borrow_mut().insert(abort.clone())));
         }
         Task { abort }
     }
@@ -244,33 +198,31 @@ impl Life {
     /// Nobody can send here any more; what was accepted is still handled.
     pub(crate) fn close_intake(&self) {
         self.stopping.set(true);
-        for (name, key) in self.consumers() {
-            self.core.shared().registry.remove(&name, self.core.id(), key);
-            if let Some(consumer) = self.core.any_consumer(key) {
-                consumer.close(&self.core);
-            }
+        for consumer in self.consumers() {
+            self.core.take_back(&*consumer);
+            consumer.close(&self.core);
         }
         self.wake_stopping();
     }
 
     fn wake_stopping(&self) {
-        let waiting = self.waiting_for_stop.take();
+        let Some(more) = self.more.get() else { return };
+        let waiting = more.waiting_for_stop.take();
         for (_, waker) in waiting {
             contain(|| waker.wake());
         }
     }
 
     fn abort_tasks(&self) {
-        let tasks: Vec<_> = self.tasks.borrow().iter().map(|(_, task)| task.clone()).collect();
+        let Some(more) = self.more.get() else { return };
+        let tasks: Vec<_> = more.tasks.borrow().iter().map(|(_, task)| task.clone()).collect();
         tasks.iter().for_each(tokio::task::AbortHandle::abort);
     }
 
     /// Resolves when everything that was accepted is handled.
     pub(crate) async fn drained(&self) {
-        for (_, key) in self.consumers() {
-            if let Some(consumer) = self.core.any_consumer(key) {
-                Drained::new(consumer).await;
-            }
+        for consumer in self.consumers() {
+            Drained::new(consumer).await;
         }
     }
 
@@ -280,11 +232,10 @@ impl Life {
         self.ended.set(true);
         self.abort_tasks();
         let mut given_up = 0;
-        for (_, Registered { name, key, .. }) in self.consumers.take() {
-            if let Some(consumer) = self.core.any_consumer(key) {
-                given_up += consumer.abandon(&self.core);
-            }
-            self.core.remove_consumer(&name, key);
+        let registered = self.registrations.take().keys();
+        for consumer in self.consumers_of(&registered) {
+            given_up += consumer.abandon(&self.core);
+            self.core.remove_consumer(consumer);
         }
         given_up
     }
@@ -292,11 +243,23 @@ impl Life {
     /// Resolves when the tasks that were aborted are gone - what they hold, this instance for one, is gone then -, and at
     /// the latest after a while.
     pub(crate) async fn tasks_gone_soon(&self) {
-        if self.core.shared().clock.timeout(TASKS_GONE, self.tasks_gone()).await.is_err() {
+        let Some(more) = self.more.get() else { return };
+        if self.core.shared().clock.timeout(TASKS_GONE, more.tasks_gone()).await.is_err() {
             tracing::warn!(deployment = %self.name(), instance = self.index, "an instance is outlived by its tasks");
         }
     }
 
+    fn consumers(&self) -> Vec<Rc<dyn AnyConsumer>> {
+        let registered = self.registrations.borrow().keys();
+        self.consumers_of(&registered)
+    }
+
+    fn consumers_of(&self, registered: &[ConsumerKey]) -> Vec<Rc<dyn AnyConsumer>> {
+        registered.iter().filter_map(|key| self.core.any_consumer(*key)).collect()
+    }
+}
+
+impl More {
     async fn tasks_gone(&self) {
         poll_fn(|cx| {
             if self.tasks.borrow().is_empty() {
@@ -307,10 +270,6 @@ impl Life {
             Poll::Pending
         })
         .await;
-    }
-
-    fn consumers(&self) -> Vec<(Name, ConsumerKey)> {
-        self.consumers.borrow().iter().map(|(_, known)| (known.name.clone(), known.key)).collect()
     }
 }
 
@@ -337,12 +296,12 @@ struct Leaving {
 
 impl Drop for Leaving {
     fn drop(&mut self) {
-        let life = self.owner.life();
         let Some(place) = self.place.take() else { return };
-        let gone = life.tasks.borrow_mut().try_remove(place);
+        let more = self.owner.life().more();
+        let gone = more.tasks.borrow_mut().try_remove(place);
         drop(gone);
-        if life.tasks.borrow().is_empty()
-            && let Some(waker) = life.waiting_for_tasks.take()
+        if more.tasks.borrow().is_empty()
+            && let Some(waker) = more.waiting_for_tasks.take()
         {
             waker.wake();
         }
@@ -393,11 +352,11 @@ impl Future for Stopping {
         let mut waker = cx.waker().clone();
         match this.place {
             Some(place) => {
-                if let Some(known) = life.waiting_for_stop.borrow_mut().get_mut(place) {
+                if let Some(known) = life.more().waiting_for_stop.borrow_mut().get_mut(place) {
                     std::mem::swap(known, &mut waker);
                 }
             }
-            None => this.place = Some(life.waiting_for_stop.borrow_mut().insert(waker)),
+            None => this.place = Some(life.more().waiting_for_stop.borrow_mut().insert(waker)),
         }
         Poll::Pending
     }
@@ -407,7 +366,7 @@ impl Drop for Stopping {
     fn drop(&mut self) {
         // Once the instance stops the list is taken as a whole, and nothing is added after that.
         let Some(place) = self.place.take() else { return };
-        let gone = self.owner.life().waiting_for_stop.borrow_mut().try_remove(place);
+        let gone = self.owner.life().more().waiting_for_stop.borrow_mut().try_remove(place);
         drop(gone);
     }
 }

@@ -155,9 +155,10 @@ impl AddressMetrics {
 pub(crate) struct Gathered(BTreeMap<Arc<str>, AddressMetrics>);
 
 impl Gathered {
-    pub(crate) fn at(&mut self, address: &Arc<str>) -> &mut AddressMetrics {
-        let new = || AddressMetrics { address: Arc::clone(address), ..AddressMetrics::default() };
-        self.0.entry(Arc::clone(address)).or_insert_with(new)
+    pub(crate) fn at(&mut self, address: &str) -> &mut AddressMetrics {
+        let address: Arc<str> = address.into();
+        let new = || AddressMetrics { address: Arc::clone(&address), ..AddressMetrics::default() };
+        self.0.entry(Arc::clone(&address)).or_insert_with(new)
     }
 
     /// What was counted, without how it stands: of a loop that ends.

@@ -1,17 +1,20 @@
 //! The place of one instance in its deployment: it stays when the instance in it is replaced.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::address::Name;
+use crate::bus::consume::{AnyConsumer, ConsumerKey};
+use crate::bus::registry::Spoken;
 use crate::clock::Clock;
 use crate::context::{Context, Instance};
 use crate::deployment::{Birth, DeploymentId, GRACE_DEFAULT, Plan};
@@ -19,8 +22,10 @@ use crate::deployments::{Limits, give_up, undeploy_children};
 use crate::error::{BoxError, DeployError};
 use crate::event::{Culprit, Event};
 use crate::event_loop::LoopCore;
-use crate::life::{Kept, Life, Registered};
+use crate::life::{Life, Owner};
 use crate::panic::{catch_panic, contain, panic_text};
+use crate::registrations::Kept;
+use crate::starts::Start;
 use crate::verticle::Verticle;
 
 /// An instance's place, with the instance's type forgotten.
@@ -45,6 +50,12 @@ pub(crate) struct Stopped {
 pub(crate) struct Progress {
     /// It has started. Not so again while it is being rebuilt.
     started: Cell<bool>,
+    /// Made when it takes more than one step to start, or stops.
+    waits: OnceCell<Box<Waits>>,
+}
+
+#[derive(Default)]
+struct Waits {
     waker: RefCell<Option<Waker>>,
     cut_off_by: RefCell<Option<oneshot::Sender<Stopped>>>,
     /// Whoever waits for its stop; `None` as long as it is not stopping.
@@ -52,14 +63,26 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    fn waits(&self) -> &Waits {
+        self.waits.get_or_init(Box::default)
+    }
+
+    fn is_cut_off(&self) -> bool {
+        self.waits.get().is_some_and(|waits| waits.cut_off_by.borrow().is_some())
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.waits.get().is_some_and(|waits| waits.stopping.borrow().is_some())
+    }
+
     /// Gives up the start; whoever wants that gets to know what it came to.
     fn cut_off(&self, by: oneshot::Sender<Stopped>) {
-        self.cut_off_by.replace(Some(by));
+        self.waits().cut_off_by.replace(Some(by));
         self.wake();
     }
 
     fn wake(&self) {
-        let waker = self.waker.take();
+        let waker = self.waits.get().and_then(|waits| waits.waker.take());
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -68,65 +91,77 @@ impl Progress {
     /// The start's outcome, `None` when it is given up before.
     async fn unless_cut_off<T>(&self, start: impl Future<Output = T>) -> Option<T> {
         let mut start = pin!(start);
-        poll_fn(|cx| {
-            if self.cut_off_by.borrow().is_some() {
+        let ended = poll_fn(|cx| {
+            if self.is_cut_off() {
                 return Poll::Ready(None);
             }
-            let before = self.waker.replace(Some(cx.waker().clone()));
+            if let Poll::Ready(started) = start.as_mut().poll(cx) {
+                return Poll::Ready(Some(started));
+            }
+            let before = self.waits().waker.replace(Some(cx.waker().clone()));
             drop(before);
-            start.as_mut().poll(cx).map(Some)
+            // Asked to itself: nobody was there to be woken.
+            if self.is_cut_off() { Poll::Ready(None) } else { Poll::Pending }
         })
-        .await
+        .await;
+        // The task that waited is not kept any longer.
+        let waker = self.waits.get().and_then(|waits| waits.waker.take());
+        drop(waker);
+        ended
     }
 }
 
-type Factory<V> = Arc<dyn Fn() -> V + Send + Sync>;
+pub(crate) type Factory<V> = Arc<dyn Fn() -> V + Send + Sync>;
 
 /// The place of one instance.
 pub(crate) struct Seat<V> {
     factory: Factory<V>,
     current: RefCell<Rc<Instance<V>>>,
     progress: Progress,
+    /// Made at the first panic.
+    past: OnceCell<Box<Past>>,
+}
+
+/// What is remembered of instances that have panicked.
+#[derive(Default)]
+struct Past {
     /// When it was rebuilt; what is longer ago than matters is forgotten.
     rebuilt_at: RefCell<VecDeque<Duration>>,
     /// What the instance said that panicked before it had started.
     panicked_early: RefCell<Option<String>>,
     /// What the instance before has served, until the new one says that it does so too.
-    inherited: RefCell<Vec<Registered>>,
+    inherited: RefCell<Vec<ConsumerKey>>,
 }
 
 /// Builds an instance on this loop and has it started. An instance that does not start leaves nothing behind.
-pub(crate) fn begin_instance<V: Verticle>(
-    core: &Rc<LoopCore>,
-    factory: Factory<V>,
-    birth: &Birth,
-    done: oneshot::Sender<Result<(), DeployError>>,
-) {
+pub(crate) fn begin_instance<V: Verticle>(core: &Rc<LoopCore>, factory: Factory<V>, birth: &Birth, begun: Start) {
     let Birth { plan, index } = birth;
     // Undeployed before it got here: whoever did that will not come back for it.
     if !core.shared().deployments.is_wanted(plan.id) {
-        drop(done.send(Err(DeployError::Undeployed { name: plan.name.to_string() })));
-        return;
+        return begun.ended(Err(DeployError::Undeployed { name: plan.name.to_string() }));
     }
     let verticle = match catch_unwind(AssertUnwindSafe(|| factory())) {
         Ok(verticle) => verticle,
         Err(panic) => {
             let (name, panic) = (plan.name.to_string(), panic_text(panic.as_ref()));
-            drop(done.send(Err(DeployError::Panicked { name, instance: *index, panic })));
-            return;
+            return begun.ended(Err(DeployError::Panicked { name, instance: *index, panic }));
         }
     };
     let life = Life::new(core, Arc::clone(plan), *index, 0);
     let seat = Seat::new(factory, verticle, life);
-    core.keep_instance(plan.id.0, *index, Rc::clone(&seat) as Rc<dyn AnySeat>);
-    tokio::task::spawn_local(async move {
+    core.keep_instance(plan.id, *index, Rc::clone(&seat) as Rc<dyn AnySeat>);
+    let mut starting = Box::pin(async move {
         let (outcome, end) = start_instance(&seat).await;
         contain(|| drop(seat));
         // Told when nothing here holds the instance any more. The deployer may have gone away: then what has started stays
         // until it is undeployed.
         end.tell();
-        drop(done.send(outcome));
+        begun.ended(outcome);
     });
+    // Most starts end at once, and need no task. One that does not is polled again by its task, which can be woken.
+    if starting.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())).is_pending() {
+        tokio::task::spawn_local(starting);
+    }
 }
 
 /// An end that somebody may wait for.
@@ -176,21 +211,22 @@ pub(crate) fn stop_instance(
     grace: Duration,
     done: oneshot::Sender<Stopped>,
 ) {
-    let Some(seat) = core.instance(deployment.0, index) else { return };
+    let Some(seat) = core.instance(deployment, index) else { return };
     let progress = seat.progress();
     if !progress.started.get() {
         progress.cut_off(done);
         return;
     }
     // Told twice when whoever told it first has gone away: it stops once.
-    if let Some(waiting) = &mut *progress.stopping.borrow_mut() {
+    let stopping = &progress.waits().stopping;
+    if let Some(waiting) = &mut *stopping.borrow_mut() {
         waiting.push(done);
         return;
     }
-    progress.stopping.replace(Some(vec![done]));
+    stopping.replace(Some(vec![done]));
     tokio::task::spawn_local(async move {
         let stopped = Rc::clone(&seat).stop(grace).await;
-        let waiting = seat.progress().stopping.take();
+        let waiting = seat.progress().waits().stopping.take();
         // Told when nothing here holds the instance any more.
         contain(|| drop(seat));
         for done in waiting.into_iter().flatten() {
@@ -205,10 +241,12 @@ impl<V: Verticle> Seat<V> {
             factory,
             current: RefCell::new(Rc::new(Instance { verticle, life, seat: seat.clone() })),
             progress: Progress::default(),
-            rebuilt_at: RefCell::default(),
-            panicked_early: RefCell::default(),
-            inherited: RefCell::default(),
+            past: OnceCell::new(),
         })
+    }
+
+    fn past(&self) -> &Past {
+        self.past.get_or_init(Box::default)
     }
 
     /// The instance that has this place.
@@ -218,19 +256,25 @@ impl<V: Verticle> Seat<V> {
     }
 
     /// What the instance before had registered at this address, for the one that registers now.
-    pub(crate) fn claim(&self, life: &Life, name: &str, kept: &Kept) -> Option<Registered> {
-        if self.inherited.borrow().is_empty() || self.current().life.incarnation != life.incarnation {
+    pub(crate) fn claim(&self, life: &Life, name: &Name, spoken: Spoken, kept: &Kept) -> Option<Rc<dyn AnyConsumer>> {
+        let mut inherited = self.past.get()?.inherited.borrow_mut();
+        if inherited.is_empty() || self.current().life.incarnation != life.incarnation {
             return None;
         }
-        let mut inherited = self.inherited.borrow_mut();
-        let open = |known: &Registered| life.core.any_consumer(known.key).is_some_and(|consumer| consumer.is_open());
-        let fits = |known: &Registered| known.name.as_str() == name && known.kept.fits(kept) && open(known);
-        let at = inherited.iter().position(fits)?;
-        Some(inherited.remove(at))
+        let fits = |known: &Rc<dyn AnyConsumer>| {
+            known.is_open() && known.name() == name && known.spoken() == spoken && known.kept().fits(kept)
+        };
+        let found = inherited.iter().enumerate().find_map(|(at, key)| {
+            let known = life.core.any_consumer(*key).filter(fits)?;
+            Some((at, known))
+        });
+        let (at, known) = found?;
+        inherited.remove(at);
+        Some(known)
     }
 
     fn rebuild_if_it_panicked(self: &Rc<Self>) {
-        let panic = self.panicked_early.take();
+        let panic = self.past.get().and_then(|past| past.panicked_early.take());
         if let Some(panic) = panic {
             self.begin_rebuilding(panic);
         }
@@ -250,7 +294,7 @@ impl<V: Verticle> Seat<V> {
 
     fn hand_on(&self) {
         let handed = self.current().life.hand_on();
-        self.inherited.borrow_mut().extend(handed);
+        self.past().inherited.borrow_mut().extend(handed);
     }
 
     async fn rebuild(self: &Rc<Self>, panic: String) -> End {
@@ -288,7 +332,7 @@ impl<V: Verticle> Seat<V> {
             drop(undeploy_children(core.shared(), plan.id, Some(index), limits).await);
             match self.put_another().await {
                 Ok(()) => {
-                    let times = self.rebuilt_at.borrow().len();
+                    let times = self.past().rebuilt_at.borrow().len();
                     self.close_what_is_served_no_more();
                     let by = self.current().life.culprit();
                     tracing::warn!(deployment = %by, times, "an instance was rebuilt after a panic");
@@ -311,7 +355,7 @@ impl<V: Verticle> Seat<V> {
     }
 
     fn next_rebuilding(&self, plan: &Plan, clock: &Clock) -> Option<Duration> {
-        let mut rebuilt_at = self.rebuilt_at.borrow_mut();
+        let mut rebuilt_at = self.past().rebuilt_at.borrow_mut();
         let now = clock.now();
         rebuilt_at.retain(|at| now.saturating_sub(*at) < plan.restart.within());
         let pause = plan.restart.pause(rebuilt_at.len())?;
@@ -332,7 +376,7 @@ impl<V: Verticle> Seat<V> {
         let started = poll_fn(|cx| {
             let polled = starting.as_mut().poll(cx);
             // One that panics before it has started is not waited for any longer, and not kept, whatever its start came to.
-            self.panicked_early.take().map_or(polled, |panic| Poll::Ready(Err(panic)))
+            self.past().panicked_early.take().map_or(polled, |panic| Poll::Ready(Err(panic)))
         });
         started.await?.map_err(|error| describe(&error))
     }
@@ -341,9 +385,11 @@ impl<V: Verticle> Seat<V> {
     fn close_what_is_served_no_more(&self) {
         let instance = self.current();
         let core = &instance.life.core;
-        for known in self.inherited.take() {
-            if core.any_consumer(known.key).is_some() {
-                let consumer = instance.life.remember(known);
+        let owner = Rc::clone(&instance) as Rc<dyn Owner>;
+        for known in self.past().inherited.take() {
+            if let Some(inherited) = core.any_consumer(known) {
+                let consumer = Life::remember(&owner, inherited.name().clone(), known);
+                drop(inherited);
                 core.count_abandoned(consumer.unregister_now());
             }
         }
@@ -353,11 +399,11 @@ impl<V: Verticle> Seat<V> {
     async fn end(&self) -> End {
         let instance = self.current();
         let life = &instance.life;
-        drop(life.core.take_instance(life.plan.id.0, life.index));
+        drop(life.core.take_instance(life.plan.id, life.index));
         let abandoned = self.cut_off();
         life.core.count_abandoned(abandoned);
         life.tasks_gone_soon().await;
-        End { stopped: Stopped { abandoned, failure: None }, by: self.progress.cut_off_by.take() }
+        End { stopped: Stopped { abandoned, failure: None }, by: self.progress.waits().cut_off_by.take() }
     }
 }
 
@@ -383,7 +429,7 @@ impl<V: Verticle> AnySeat for Seat<V> {
             drop(ctx);
             let abandoned = self.cut_off();
             life.core.count_abandoned(abandoned);
-            drop(life.core.take_instance(life.plan.id.0, life.index));
+            drop(life.core.take_instance(life.plan.id, life.index));
             life.tasks_gone_soon().await;
             Stopped { abandoned, failure }
         })
@@ -391,7 +437,7 @@ impl<V: Verticle> AnySeat for Seat<V> {
 
     fn cut_off(&self) -> usize {
         let instance = self.current();
-        for known in self.inherited.take() {
+        for known in self.past.get().map(|past| past.inherited.take()).unwrap_or_default() {
             instance.life.adopt(known);
         }
         instance.life.cut_off()
@@ -405,13 +451,13 @@ impl<V: Verticle> AnySeat for Seat<V> {
         let instance = self.current();
         let life = &instance.life;
         let of_another = incarnation.is_some_and(|incarnation| incarnation != life.incarnation);
-        if life.plan.restart.keeps() || of_another || self.progress.stopping.borrow().is_some() {
+        if life.plan.restart.keeps() || of_another || self.progress.is_stopping() {
             return;
         }
         if self.progress.started.get() {
             self.begin_rebuilding(panic.to_owned());
         } else if !life.has_ended() {
-            self.panicked_early.replace(Some(panic.to_owned()));
+            self.past().panicked_early.replace(Some(panic.to_owned()));
             // The first start is let come to its end. One in another's place is not: nothing more begins there.
             if life.incarnation > 0 {
                 self.hand_on();

@@ -109,7 +109,7 @@ struct Leaving<V: Verticle> {
 
 impl<V: Verticle> Leaving<V> {
     fn timers(&self) -> &Timers {
-        &self.ctx.instance.life.timers
+        &self.ctx.instance.life.more().timers
     }
 }
 
@@ -268,7 +268,7 @@ impl<V: Verticle> Context<V> {
     /// Keeps a timer of this instance from firing any more, and says whether that was so: `false` when there is no such
     /// timer, or it has fired already. A periodic timer that is cancelled by its own handler finishes that one tick.
     pub fn cancel_timer(&self, id: TimerId) -> bool {
-        let Some(cancelled) = self.instance.life.timers.remove(id) else { return false };
+        let Some(cancelled) = self.instance.life.more().timers.remove(id) else { return false };
         if !cancelled.in_handler.get() {
             cancelled.task.abort();
         }
@@ -296,7 +296,7 @@ impl<V: Verticle> Context<V> {
         if life.has_ended() {
             return Err(TimerError::Stopped);
         }
-        if life.timers.0.borrow().len() >= TIMERS_MAX {
+        if life.more().timers.0.borrow().len() >= TIMERS_MAX {
             return Err(TimerError::TooMany);
         }
         let id = TimerId(life.core.shared().next_timer.fetch_add(1, Ordering::Relaxed));
@@ -305,7 +305,7 @@ impl<V: Verticle> Context<V> {
         let in_handler = Rc::new(Cell::new(false));
         // The task cannot have run when it is put into the table: it shares this thread.
         let task = self.spawn(wait(Leaving { ctx, id }, due, Rc::clone(&in_handler)));
-        life.timers.0.borrow_mut().insert(id, Running { task, in_handler });
+        life.more().timers.0.borrow_mut().insert(id, Running { task, in_handler });
         Ok(id)
     }
 }

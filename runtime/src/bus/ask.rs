@@ -106,7 +106,7 @@ impl<M: Message, R: Message> Asking<M, R> {
         match why {
             Refused::NoRoute(NoRoute::NoHandlers) => RequestError::NoHandlers { address },
             Refused::NoRoute(NoRoute::WrongType { served }) => {
-                RequestError::WrongType { address, served, called: Spoken::of::<M, R>().name }
+                RequestError::WrongType { address, served, called: Spoken::of::<M, R>().name() }
             }
             Refused::NoCredit(_) | Refused::NoPost(_) => RequestError::Overloaded { address },
             Refused::Closed => RequestError::Closed { address },

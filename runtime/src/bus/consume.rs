@@ -1,5 +1,6 @@
 //! A consumer as others see it: who sends to it, and the loop it lives on.
 
+use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -9,9 +10,11 @@ use crate::error::Failure;
 use crate::event_loop::LoopCore;
 use crate::message::Headers;
 use crate::metrics::Gathered;
+use crate::registrations::Kept;
 
 use super::credit::Credit;
 use super::envelope::Envelope;
+use super::registry::Spoken;
 use super::replies::ReplyKey;
 use super::tally::Ledger;
 
@@ -70,9 +73,16 @@ pub(crate) trait AnyConsumer: 'static {
     fn run(&self, core: &Rc<LoopCore>, budget: usize);
     /// Goes on with a suspended handler whose waker was called.
     fn resume(&self, core: &Rc<LoopCore>, slot: u32);
+    /// Which one it is.
+    fn key(&self) -> ConsumerKey;
     /// Where it is registered.
-    #[cfg(feature = "testing")]
-    fn address(&self) -> &str;
+    fn name(&self) -> &Name;
+    /// What is spoken there.
+    fn spoken(&self) -> Spoken;
+    /// What it takes to be taken over.
+    fn kept(&self) -> &Kept;
+    /// Gives itself as `Rc<dyn Consume<M, R>>`, if that is what is asked for: by an `Option` of it.
+    fn give_typed(self: Rc<Self>, into: &mut dyn Any);
     /// No message is taken any more; those accepted are still handled, also by one that is paused.
     fn close(&self, core: &LoopCore);
     /// Whether messages are still taken.
@@ -96,7 +106,7 @@ pub(crate) trait AnyConsumer: 'static {
     /// Adds what was counted here, and how it stands.
     fn measure(&self, gathered: &mut Gathered);
     /// Leaves what was counted here, before it goes.
-    fn retire(&self, ledger: &Ledger, name: &Name);
+    fn retire(&self, ledger: &Ledger);
     /// Where one waits for that, among others.
     fn credit(&self) -> &Arc<Credit>;
     /// Drops what is queued and in flight and ends its requests; gives the number of messages given up, those on their

@@ -18,11 +18,13 @@ use crate::event_loop::LoopCore;
 use crate::event_loop::watched::Whose;
 use crate::message::{Headers, Message};
 use crate::panic::contain;
+use crate::registrations::Kept;
 
 use super::consume::{AnyConsumer, Asked, Consume, ConsumerKey, Expected};
 use super::credit::Credit;
 use super::envelope::{Envelope, ReplyTo};
 use super::mailbox::Mailbox;
+use super::registry::Served;
 use super::replies::Replies;
 use super::slots::Slots;
 use super::tally::Tally;
@@ -37,40 +39,70 @@ pub(crate) struct Bounds {
     pub(crate) in_flight: usize,
 }
 
-/// A consumer with all its types: message, reply, the handler's future, and what starts one.
+/// What a consumer is from the beginning to its end.
+pub(crate) struct Standing {
+    pub(crate) key: ConsumerKey,
+    pub(crate) whose: Whose,
+    pub(crate) bounds: Bounds,
+    pub(crate) credit: Arc<Credit>,
+    pub(crate) served: Arc<Served>,
+    pub(crate) kept: Kept,
+}
+
+/// A consumer with all its types: message, reply, the handler's future, and what starts one. In the order in which a message
+/// looks at it: of a million consumers, most are in no cache.
+#[repr(C)]
 pub(crate) struct LocalConsumer<M, R, F, S> {
-    key: Cell<ConsumerKey>,
-    address: Arc<str>,
-    whose: Whose,
-    bounds: Bounds,
-    start: S,
     queue: RefCell<Mailbox<Envelope<M>>>,
-    /// How many in the queue are of other loops: their room is counted by the credit.
-    theirs: Cell<usize>,
-    scheduled: Cell<bool>,
+    /// Handlers that may still begin; `usize::MAX` when nobody has said how many.
+    demand: Cell<usize>,
     /// Published messages that are expected next, before whatever is queued.
     expected: Cell<usize>,
+    /// How many in the queue are of other loops: their room is counted by the credit.
+    theirs: Cell<usize>,
+    slots: Slots<F>,
+    open: Cell<bool>,
+    scheduled: Cell<bool>,
+    /// What arrives has come too late: what was queued is discarded.
+    discarded: Cell<bool>,
+    given_up: Cell<bool>,
+    key: ConsumerKey,
+    whose: Whose,
+    bounds: Bounds,
+    tally: Tally,
+    start: S,
     /// How many in the queue were expected before the others came, and could not begin when they were handed in.
     ahead: Cell<usize>,
-    slots: Slots<F>,
-    credit: Arc<Credit>,
-    tally: Tally,
-    /// Of suspended handlers, by slot; empty unless somebody looks at what is handled.
-    trails: RefCell<Vec<(u32, Trail)>>,
     /// Places of the credit whose messages have begun in this turn; given back together.
     owed: Cell<usize>,
     /// The requests of this loop that replies go to; known once there is one.
     replies: OnceCell<Rc<Replies<R>>>,
+    /// Made when there is something in it.
+    more: OnceCell<Box<More<R>>>,
+    credit: Arc<Credit>,
+    served: Arc<Served>,
+    kept: Kept,
+}
+
+/// What most consumers never have.
+struct More<R> {
+    /// Of suspended handlers, by slot; empty unless somebody looks at what is handled.
+    trails: RefCell<Vec<(u32, Trail)>>,
     /// By loop: the way of the replies to its requests.
     reply_outboxes: RefCell<Vec<Option<ReplyOutbox<R>>>>,
     outboxes_to_workers: RefCell<Vec<(usize, ReplyOutbox<R>)>>,
-    open: Cell<bool>,
-    /// Handlers that may still begin; `usize::MAX` when nobody has said how many.
-    demand: Cell<usize>,
-    /// What arrives has come too late: what was queued is discarded.
-    discarded: Cell<bool>,
-    given_up: Cell<bool>,
     at_end: Cell<Option<Box<dyn FnOnce()>>>,
+}
+
+impl<R> Default for More<R> {
+    fn default() -> Self {
+        Self {
+            trails: RefCell::default(),
+            reply_outboxes: RefCell::default(),
+            outboxes_to_workers: RefCell::default(),
+            at_end: Cell::default(),
+        }
+    }
 }
 
 /// Handlers that call handlers in place grow the stack; beyond this depth the message is queued instead.
@@ -91,44 +123,40 @@ where
     F: Future<Output = Result<R, Failure>> + 'static,
     S: Fn(M, Headers) -> F + 'static,
 {
-    pub(crate) fn new(
-        address: Arc<str>,
-        whose: Whose,
-        bounds: Bounds,
-        credit: Arc<Credit>,
-        tally: Tally,
-        start: S,
-    ) -> Self {
+    pub(crate) fn new(standing: Standing, tally: Tally, start: S) -> Self {
+        let Standing { key, whose, bounds, credit, served, kept } = standing;
         Self {
-            key: Cell::new(ConsumerKey { place: u32::MAX, generation: 0 }),
-            address,
-            whose,
-            bounds,
-            start,
             queue: RefCell::default(),
-            theirs: Cell::new(0),
-            scheduled: Cell::new(false),
-            expected: Cell::new(0),
-            ahead: Cell::new(0),
-            slots: Slots::default(),
-            credit,
-            tally,
-            trails: RefCell::default(),
-            owed: Cell::new(0),
-            replies: OnceCell::new(),
-            reply_outboxes: RefCell::default(),
-            outboxes_to_workers: RefCell::default(),
-            open: Cell::new(true),
             demand: Cell::new(FLOWING),
+            expected: Cell::new(0),
+            theirs: Cell::new(0),
+            slots: Slots::default(),
+            open: Cell::new(true),
+            scheduled: Cell::new(false),
             discarded: Cell::new(false),
             given_up: Cell::new(false),
-            at_end: Cell::default(),
+            key,
+            whose,
+            bounds,
+            tally,
+            start,
+            ahead: Cell::new(0),
+            owed: Cell::new(0),
+            replies: OnceCell::new(),
+            more: OnceCell::new(),
+            credit,
+            served,
+            kept,
         }
     }
 
-    /// Tells the consumer where it lives; before that it must not be used.
-    pub(crate) fn placed(&self, key: ConsumerKey) {
-        self.key.set(key);
+    #[cold]
+    fn more(&self) -> &More<R> {
+        self.more.get_or_init(Box::default)
+    }
+
+    fn address(&self) -> &str {
+        self.served.name.as_str()
     }
 
     /// Whether another handler may begin now.
@@ -185,7 +213,7 @@ where
         self.schedule_if_ready(core);
         if !self.open.get() && self.is_drained() {
             self.credit.waiters.wake();
-            if let Some(act) = self.at_end.take() {
+            if let Some(act) = self.more.get().and_then(|more| more.at_end.take()) {
                 act();
             }
         }
@@ -209,7 +237,7 @@ where
     #[inline]
     fn schedule(&self, core: &LoopCore) {
         if !self.scheduled.replace(true) {
-            core.schedule(self.key.get());
+            core.schedule(self.key);
         }
     }
 }

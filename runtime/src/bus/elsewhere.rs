@@ -37,7 +37,7 @@ pub(super) fn reach<M: Message, R: Message>(shared: &Shared, to: &Address<M, R>)
     for _ in 0..CLOSING_TRIES {
         let served = shared.registry.find(to.key()).ok_or(Refused::NoRoute(NoRoute::NoHandlers))?;
         if served.spoken != Spoken::of::<M, R>() {
-            return Err(Refused::NoRoute(NoRoute::WrongType { served: served.spoken.name }));
+            return Err(Refused::NoRoute(NoRoute::WrongType { served: served.spoken.name() }));
         }
         let (_, mut registrations) = served.registrations();
         if registrations.is_empty() {

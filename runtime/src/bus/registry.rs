@@ -1,11 +1,14 @@
 //! Who serves what, across all event loops.
 
 use std::any::TypeId;
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::address::{BuildCarriedHash, Name};
 use crate::error::RegisterError;
+use crate::one_or_many::OneOrMany;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -16,13 +19,17 @@ use super::route::Route;
 /// The types spoken at an address, comparable and printable.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spoken {
-    types: (TypeId, TypeId),
-    pub(crate) name: &'static str,
+    types: TypeId,
+    name: fn() -> &'static str,
 }
 
 impl Spoken {
     pub(crate) fn of<M: 'static, R: 'static>() -> Self {
-        Self { types: (TypeId::of::<M>(), TypeId::of::<R>()), name: std::any::type_name::<fn(M) -> R>() }
+        Self { types: TypeId::of::<fn(M) -> R>(), name: std::any::type_name::<fn(M) -> R> }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        (self.name)()
     }
 }
 
@@ -43,13 +50,13 @@ pub(crate) struct Registration {
 /// An address that is served. The version changes with every registration, so that loops know when to look again.
 #[derive(Debug)]
 pub(crate) struct Served {
-    pub(crate) text: Arc<str>,
+    pub(crate) name: Name,
     pub(crate) spoken: Spoken,
     pub(crate) route: Route,
     version: AtomicU64,
     /// Whose turn it is for senders that are on no loop.
     pub(crate) turn: AtomicUsize,
-    registrations: Mutex<Vec<Registration>>,
+    registrations: Mutex<OneOrMany<Registration>>,
 }
 
 impl Served {
@@ -61,19 +68,50 @@ impl Served {
     /// The registrations, in the order they were made, and the version they belong to.
     pub(crate) fn registrations(&self) -> (u64, Vec<Registration>) {
         let registrations = lock(&self.registrations);
-        (self.version.load(Ordering::Acquire), registrations.clone())
+        (self.version.load(Ordering::Acquire), registrations.as_slice().to_vec())
+    }
+}
+
+/// An address among others: found by its name, which is not kept twice.
+#[derive(Debug)]
+struct ByName(Arc<Served>);
+
+impl Borrow<Name> for ByName {
+    fn borrow(&self) -> &Name {
+        &self.0.name
+    }
+}
+
+impl PartialEq for ByName {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for ByName {}
+
+impl Hash for ByName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.name.hash(state);
     }
 }
 
 /// All addresses that are served. An address whose last consumer goes away goes away itself.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    served: Mutex<HashMap<Name, Arc<Served>, BuildCarriedHash>>,
+    served: Mutex<HashSet<ByName, BuildCarriedHash>>,
+    /// Changes after every version does: while it stays, no version needs to be looked at.
+    version: AtomicU64,
 }
 
 impl Registry {
+    #[inline]
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
     pub(crate) fn find(&self, name: &Name) -> Option<Arc<Served>> {
-        lock(&self.served).get(name).cloned()
+        lock(&self.served).get(name).map(|known| Arc::clone(&known.0))
     }
 
     pub(crate) fn add(
@@ -82,57 +120,64 @@ impl Registry {
         spoken: Spoken,
         route: Route,
         registration: Registration,
-    ) -> Result<(), RegisterError> {
+    ) -> Result<Arc<Served>, RegisterError> {
         let mut all = lock(&self.served);
-        let served = all.entry(name.clone()).or_insert_with(|| {
-            Arc::new(Served {
-                text: name.as_str().into(),
+        let known = all.get(name).map(|known| Arc::clone(&known.0));
+        let served = known.unwrap_or_else(|| {
+            let served = Arc::new(Served {
+                name: name.clone(),
                 spoken,
                 route,
                 version: AtomicU64::new(0),
                 turn: AtomicUsize::new(0),
                 registrations: Mutex::default(),
-            })
+            });
+            all.insert(ByName(Arc::clone(&served)));
+            served
         });
-        let address = || Arc::clone(&served.text);
+        let address = || served.name.as_str().into();
         if served.spoken != spoken {
             return Err(RegisterError::WrongType {
                 address: address(),
-                served: served.spoken.name,
-                wanted: spoken.name,
+                served: served.spoken.name(),
+                wanted: spoken.name(),
             });
         }
         if served.route != route {
             return Err(RegisterError::WrongRoute { address: address(), served: served.route, wanted: route });
         }
-        let mut registrations = lock(&served.registrations);
-        registrations.push(registration);
-        served.version.fetch_add(1, Ordering::AcqRel);
-        Ok(())
+        lock(&served.registrations).push(registration);
+        self.note_change(&served);
+        drop(all);
+        Ok(served)
     }
 
     pub(crate) fn remove(&self, name: &Name, event_loop: usize, consumer: ConsumerKey) {
         let mut all = lock(&self.served);
-        let Some(served) = all.get(name).cloned() else { return };
+        let Some(served) = all.get(name).map(|known| Arc::clone(&known.0)) else { return };
         let mut registrations = lock(&served.registrations);
         registrations.retain(|known| (known.event_loop, known.consumer) != (event_loop, consumer));
-        served.version.fetch_add(1, Ordering::AcqRel);
-        if registrations.is_empty() {
+        self.note_change(&served);
+        if registrations.as_slice().is_empty() {
             all.remove(name);
         }
     }
 
     /// Takes back every registration of an event loop: it ends.
     pub(crate) fn remove_loop(&self, event_loop: usize) {
-        lock(&self.served).retain(|_, served| {
+        lock(&self.served).retain(|ByName(served)| {
             let mut registrations = lock(&served.registrations);
-            let before = registrations.len();
-            registrations.retain(|known| known.event_loop != event_loop);
-            if registrations.len() < before {
-                served.version.fetch_add(1, Ordering::AcqRel);
+            if registrations.as_slice().iter().any(|known| known.event_loop == event_loop) {
+                registrations.retain(|known| known.event_loop != event_loop);
+                self.note_change(served);
             }
-            !registrations.is_empty()
+            !registrations.as_slice().is_empty()
         });
+    }
+
+    fn note_change(&self, served: &Served) {
+        served.version.fetch_add(1, Ordering::AcqRel);
+        self.version.fetch_add(1, Ordering::AcqRel);
     }
 }
 

@@ -152,7 +152,7 @@ impl<'b, M: Message, R: Message> Request<'b, M, R> {
             }
             Err(NoRoute::WrongType { served }) => {
                 core.ledger.count(self.to.key(), |metrics| metrics.sent += 1);
-                let called = Spoken::of::<M, R>().name;
+                let called = Spoken::of::<M, R>().name();
                 Poll::Ready(Err(RequestError::WrongType { address: self.address(), served, called }))
             }
         }

@@ -66,28 +66,56 @@ pub(crate) struct Remote<M, R> {
     pub(crate) outbox: Rc<Outbox<RemoteMessage<M, R>>>,
 }
 
-/// What one loop knows of an address.
+/// Whom a route leads to. One alone is in place: on the way to it nothing else has to be looked at.
+enum Targets<M, R> {
+    One(Target<M, R>),
+    Many(Rc<[Target<M, R>]>),
+}
+
+impl<M, R> Targets<M, R> {
+    #[inline]
+    fn as_slice(&self) -> &[Target<M, R>] {
+        match self {
+            Self::One(target) => std::slice::from_ref(target),
+            Self::Many(targets) => targets,
+        }
+    }
+
+    fn shared(&self) -> Rc<[Target<M, R>]> {
+        match self {
+            Self::One(target) => Rc::new([Target::clone(target)]),
+            Self::Many(targets) => Rc::clone(targets),
+        }
+    }
+}
+
+/// What one loop knows of an address. What a message looks at comes first, in one cache line.
+#[repr(C)]
 pub(crate) struct LocalRoute<M, R> {
-    served: Arc<Served>,
-    seen: Cell<u64>,
-    targets: RefCell<Rc<[Target<M, R>]>>,
-    /// How many of the targets, which come first, live on this loop.
-    here: Cell<usize>,
+    /// The registry's version at which the address was last seen to be unchanged.
+    seen_all: Cell<u64>,
+    /// How many of the targets, which come first, are chosen from.
+    choice: Cell<u32>,
     /// Whose turn it is.
-    turn: Cell<usize>,
+    turn: Cell<u32>,
+    targets: RefCell<Targets<M, R>>,
     /// Messages that went this way.
     sent: Cell<u64>,
+    /// The version that the targets belong to.
+    seen: Cell<u64>,
+    served: Arc<Served>,
 }
 
 impl<M: Message, R: Message> LocalRoute<M, R> {
     pub(crate) fn new(core: &LoopCore, served: Arc<Served>) -> Self {
         let route = Self {
-            served,
-            seen: Cell::new(0),
-            targets: RefCell::new(Rc::new([])),
-            here: Cell::new(0),
+            seen_all: Cell::new(0),
+            choice: Cell::new(0),
             turn: Cell::new(0),
+            targets: RefCell::new(Targets::Many(Rc::new([]))),
             sent: Cell::new(0),
+            seen: Cell::new(0),
+            served,
         };
         route.look_again(core);
         route
@@ -104,17 +132,30 @@ impl<M: Message, R: Message> LocalRoute<M, R> {
     /// The consumer whose turn it is, for as long as nothing foreign runs; `None` when there is none, or when
     /// registrations have changed.
     #[inline]
-    pub(crate) fn lend(&self) -> Option<Ref<'_, Target<M, R>>> {
-        if self.served.version() == self.seen.get() { self.take_turn() } else { None }
+    pub(crate) fn lend(&self, core: &LoopCore) -> Option<Ref<'_, Target<M, R>>> {
+        if self.is_fresh(core) { self.take_turn() } else { None }
+    }
+
+    /// Whether nothing has changed at this address.
+    #[inline]
+    fn is_fresh(&self, core: &LoopCore) -> bool {
+        let all = core.shared().registry.version();
+        all == self.seen_all.get() || self.is_unchanged(all)
+    }
+
+    /// Something has changed somewhere.
+    #[cold]
+    fn is_unchanged(&self, all: u64) -> bool {
+        let unchanged = self.served.version() == self.seen.get();
+        if unchanged {
+            self.seen_all.set(all);
+        }
+        unchanged
     }
 
     #[inline]
     fn take_turn(&self) -> Option<Ref<'_, Target<M, R>>> {
-        let targets = self.targets.borrow();
-        let choice = match self.served.route {
-            Route::PreferLocal if self.here.get() > 0 => self.here.get(),
-            Route::PreferLocal | Route::RoundRobin => targets.len(),
-        };
+        let choice = self.choice.get();
         if choice == 0 {
             return None;
         }
@@ -122,7 +163,7 @@ impl<M: Message, R: Message> LocalRoute<M, R> {
         let turn = self.turn.get();
         let turn = if turn >= choice { 0 } else { turn };
         self.turn.set(turn + 1);
-        Some(Ref::map(targets, |targets| &targets[turn]))
+        Some(Ref::map(self.targets.borrow(), |targets| &targets.as_slice()[turn as usize]))
     }
 
     #[inline]
@@ -133,30 +174,43 @@ impl<M: Message, R: Message> LocalRoute<M, R> {
     /// Every consumer.
     pub(crate) fn all(&self, core: &LoopCore) -> Rc<[Target<M, R>]> {
         self.refresh(core);
-        Rc::clone(&self.targets.borrow())
+        self.targets.borrow().shared()
     }
 
     fn refresh(&self, core: &LoopCore) {
-        if self.served.version() != self.seen.get() {
+        if !self.is_fresh(core) {
             self.look_again(core);
         }
     }
 
     fn look_again(&self, core: &LoopCore) {
+        let all = core.shared().registry.version();
         let (version, registrations) = self.served.registrations();
         let own = core.id();
         let (here, elsewhere): (Vec<_>, Vec<_>) = registrations.into_iter().partition(|known| known.event_loop == own);
         let local = here.into_iter().filter_map(|known| core.consumer::<M, R>(known.consumer).map(Target::Local));
         let mut targets: Vec<_> = local.collect();
-        self.here.set(targets.len());
+        let here = targets.len();
         targets.extend(elsewhere.into_iter().map(|known| self.remote(core, known)));
-        self.targets.replace(targets.into());
+        let choice = match self.served.route {
+            Route::PreferLocal if here > 0 => here,
+            Route::PreferLocal | Route::RoundRobin => targets.len(),
+        };
+        self.choice.set(choice as u32); // there is not memory for so many
+        let targets = match targets.len() {
+            1 => targets.pop().map(Targets::One),
+            _ => None,
+        }
+        .unwrap_or_else(|| Targets::Many(targets.into()));
+        let before = self.targets.replace(targets);
         self.seen.set(version);
+        self.seen_all.set(all);
+        drop(before);
     }
 
     /// The outbox of a consumer that was known before is kept: what waits in it must not be overtaken.
     fn remote(&self, core: &LoopCore, known: Registration) -> Target<M, R> {
-        for target in self.targets.borrow().iter() {
+        for target in self.targets.borrow().as_slice() {
             if let Target::Remote(remote) = target
                 && Arc::ptr_eq(&remote.credit, &known.credit)
             {
@@ -211,7 +265,7 @@ pub(crate) enum Reached<M, R> {
 #[inline]
 pub(crate) fn reach<M: Message, R: Message>(core: &LoopCore, to: &Address<M, R>) -> Result<Reached<M, R>, NoRoute> {
     if let Some(route) = core.lend_route(to)
-        && let Some(target) = route.lend()
+        && let Some(target) = route.lend(core)
         && let Some(reached) = reach_target(core, to, &target)
     {
         return Ok(reached);
@@ -278,6 +332,6 @@ impl<M: Message, R: Message> AnyRoute for LocalRoute<M, R> {
 
     fn is_gone(&self, core: &LoopCore) -> bool {
         self.refresh(core);
-        self.targets.borrow().is_empty()
+        self.targets.borrow().as_slice().is_empty()
     }
 }

@@ -334,7 +334,7 @@ fn from_loop<M: Message, R: Message>(
     unsent: &mut Option<(M, Headers)>,
 ) -> Attempt {
     if let Some(route) = core.lend_route(to)
-        && let Some(target) = route.lend()
+        && let Some(target) = route.lend(core)
         && let Some(attempt) = offer_to(core, to, &target, unsent)
     {
         return attempt;

@@ -138,7 +138,7 @@ impl<M: Message, R: Message> Sender<M, R> {
     fn attempt(&self, unsent: &mut Option<(M, Headers)>) -> Attempt {
         if let Some(kept) = &self.kept {
             if let Some(route) = &*kept.route.borrow()
-                && let Some(target) = route.lend()
+                && let Some(target) = route.lend(&kept.core)
                 && let Some(attempt) = offer_to(&kept.core, &self.to, &target, unsent)
             {
                 return attempt;

@@ -1,6 +1,6 @@
 //! What is counted of messages: in plain cells where they are handled, by name where they are not.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,12 +17,17 @@ const OTHERS: &str = "(others)";
 /// What a consumer counts.
 pub(crate) struct Tally {
     begun: Cell<u64>,
-    failed: Cell<u64>,
-    discarded: Cell<u64>,
     /// Which of the handlers are measured: those whose number has none of these bits.
     mask: u64,
-    /// Made when the first handler is measured.
-    times: RefCell<Option<Box<Times>>>,
+    /// Made when there is something to count there; the first handler is measured.
+    more: OnceCell<Box<More>>,
+}
+
+#[derive(Default)]
+struct More {
+    failed: Cell<u64>,
+    discarded: Cell<u64>,
+    times: RefCell<Times>,
 }
 
 #[derive(Default)]
@@ -35,13 +40,12 @@ struct Times {
 impl Tally {
     /// `one_in` is a power of two.
     pub(crate) fn new(one_in: u64) -> Self {
-        Self {
-            begun: Cell::new(0),
-            failed: Cell::new(0),
-            discarded: Cell::new(0),
-            mask: one_in - 1,
-            times: RefCell::default(),
-        }
+        Self { begun: Cell::new(0), mask: one_in - 1, more: OnceCell::new() }
+    }
+
+    #[cold]
+    fn more(&self) -> &More {
+        self.more.get_or_init(Box::default)
     }
 
     /// A handler begins; gives whether this one is measured.
@@ -54,43 +58,45 @@ impl Tally {
 
     #[inline]
     pub(super) fn fail(&self) {
-        self.failed.set(self.failed.get() + 1);
+        let failed = &self.more().failed;
+        failed.set(failed.get() + 1);
     }
 
     pub(super) fn discard(&self, messages: usize) {
-        self.discarded.set(self.discarded.get() + messages as u64);
+        let discarded = &self.more().discarded;
+        discarded.set(discarded.get() + messages as u64);
     }
 
     /// A handler that is measured has finished at once.
     pub(super) fn finished(&self, nanos: u64) {
-        self.times.borrow_mut().get_or_insert_default().finished.add(nanos);
+        self.more().times.borrow_mut().finished.add(nanos);
     }
 
     /// A handler that is measured is suspended.
     pub(super) fn suspended(&self, slot: u32, began: u64) {
-        self.times.borrow_mut().get_or_insert_default().suspended.push((slot, began));
+        self.more().times.borrow_mut().suspended.push((slot, began));
     }
 
     /// The handler of this slot has ended.
     pub(super) fn resumed(&self, slot: u32, clock: &Clock) {
-        if let Some(times) = &mut *self.times.borrow_mut()
-            && let Some(at) = times.suspended.iter().position(|(known, _)| *known == slot)
-        {
+        let Some(more) = self.more.get() else { return };
+        let mut times = more.times.borrow_mut();
+        if let Some(at) = times.suspended.iter().position(|(known, _)| *known == slot) {
             let (_, began) = times.suspended.swap_remove(at);
             times.finished.add(clock.ticks().saturating_sub(began));
         }
     }
 
     pub(super) fn has_counted(&self) -> bool {
-        self.begun.get() > 0 || self.discarded.get() > 0
+        self.begun.get() > 0 || self.more.get().is_some()
     }
 
     pub(super) fn add_to(&self, metrics: &mut AddressMetrics) {
         metrics.delivered += self.begun.get();
-        metrics.failed += self.failed.get();
-        metrics.discarded += self.discarded.get();
-        if let Some(times) = &*self.times.borrow() {
-            metrics.handler_time.merge(&times.finished);
+        if let Some(more) = self.more.get() {
+            metrics.failed += more.failed.get();
+            metrics.discarded += more.discarded.get();
+            metrics.handler_time.merge(&more.times.borrow().finished);
         }
     }
 }
@@ -112,7 +118,7 @@ impl Ledger {
 
     pub(crate) fn add_to(&self, gathered: &mut Gathered) {
         for (name, counted) in self.names.borrow().iter() {
-            gathered.at(&name.as_str().into()).merge(counted);
+            gathered.at(name.as_str()).merge(counted);
         }
     }
 }

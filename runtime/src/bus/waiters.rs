@@ -11,7 +11,8 @@ use crate::sync::{Mutex, MutexGuard, PoisonError};
 pub(crate) struct Waiters {
     // Checked before the lock is touched: nobody waits in the usual case.
     anyone: AtomicBool,
-    waiting: Mutex<Waiting>,
+    /// Made when somebody waits for the first time: there are many who are never waited for.
+    waiting: Mutex<Option<Box<Waiting>>>,
 }
 
 #[derive(Debug, Default)]
@@ -27,6 +28,7 @@ impl Waiters {
         // Cloned before the lock is taken and, where it replaces another one, dropped after: a waker is foreign code.
         let mut waker = waker.clone();
         let mut waiting = self.waiting();
+        let waiting = waiting.get_or_insert_default();
         self.anyone.store(true, Ordering::SeqCst);
         let known = ticket.and_then(|ticket| waiting.wakers.iter_mut().find(|(known, _)| *known == ticket));
         if let Some((ticket, known)) = known {
@@ -43,8 +45,11 @@ impl Waiters {
     pub(crate) fn stop_waiting(&self, ticket: u64) {
         let gone = {
             let mut waiting = self.waiting();
-            let at = waiting.wakers.iter().position(|(known, _)| *known == ticket);
-            at.map(|at| waiting.wakers.remove(at))
+            let wakers = waiting.as_mut().map(|waiting| &mut waiting.wakers);
+            wakers.and_then(|wakers| {
+                let at = wakers.iter().position(|(known, _)| *known == ticket)?;
+                Some(wakers.remove(at))
+            })
         };
         drop(gone);
     }
@@ -58,14 +63,14 @@ impl Waiters {
         let woken = {
             let mut waiting = self.waiting();
             self.anyone.store(false, Ordering::SeqCst);
-            std::mem::take(&mut waiting.wakers)
+            waiting.as_mut().map(|waiting| std::mem::take(&mut waiting.wakers))
         };
-        for (_, waker) in woken {
+        for (_, waker) in woken.into_iter().flatten() {
             contain(|| waker.wake());
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> MutexGuard<'_, Option<Box<Waiting>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

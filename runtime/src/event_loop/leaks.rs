@@ -38,7 +38,7 @@ impl LoopCore {
         }
         let mut leaks = Vec::new();
         for (_, placed) in self.consumers.placed.borrow().iter() {
-            leaks.push(format!("a consumer of `{}`", placed.any.address()));
+            leaks.push(format!("a consumer of `{}`", placed.any.name()));
         }
         for (_, instance) in self.living.borrow().iter() {
             leaks.push(format!("{instance}: a task of it has not ended, or somebody keeps its context"));

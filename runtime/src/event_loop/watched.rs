@@ -10,7 +10,7 @@ use crate::deployment::DeploymentId;
 const INSTANCE_BITS: u32 = 20;
 
 /// An instance, in one word. 0 is nobody: deployments are counted from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Whose(u64);
 
 impl Whose {

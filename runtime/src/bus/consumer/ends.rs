@@ -1,5 +1,6 @@
 //! A consumer as its loop sees it: what it is told, how it stands, and how it ends.
 
+use std::any::Any;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,10 +11,12 @@ use crate::event_loop::LoopCore;
 use crate::message::{Headers, Message};
 use crate::metrics::Gathered;
 use crate::panic::contain;
+use crate::registrations::Kept;
 
 use super::{FLOWING, LocalConsumer};
-use crate::bus::consume::{AnyConsumer, Consume};
+use crate::bus::consume::{AnyConsumer, Consume, ConsumerKey};
 use crate::bus::credit::Credit;
+use crate::bus::registry::Spoken;
 use crate::bus::replies::Outcome;
 use crate::bus::tally::Ledger;
 
@@ -43,9 +46,26 @@ where
         self.open.get()
     }
 
-    #[cfg(feature = "testing")]
-    fn address(&self) -> &str {
-        &self.address
+    fn key(&self) -> ConsumerKey {
+        self.key
+    }
+
+    fn name(&self) -> &Name {
+        &self.served.name
+    }
+
+    fn spoken(&self) -> Spoken {
+        self.served.spoken
+    }
+
+    fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
+    fn give_typed(self: Rc<Self>, into: &mut dyn Any) {
+        if let Some(into) = into.downcast_mut::<Option<Rc<dyn Consume<M, R>>>>() {
+            *into = Some(self);
+        }
     }
 
     fn pause(&self) {
@@ -79,7 +99,7 @@ where
     }
 
     fn measure(&self, gathered: &mut Gathered) {
-        let metrics = gathered.at(&self.address);
+        let metrics = gathered.at(self.address());
         self.tally.add_to(metrics);
         metrics.consumers += 1;
         metrics.pending += self.queued() + self.credit.taken().saturating_sub(self.owed.get());
@@ -87,9 +107,9 @@ where
         metrics.room += self.room();
     }
 
-    fn retire(&self, ledger: &Ledger, name: &Name) {
+    fn retire(&self, ledger: &Ledger) {
         if self.tally.has_counted() {
-            ledger.count(name, |metrics| self.tally.add_to(metrics));
+            ledger.count(self.name(), |metrics| self.tally.add_to(metrics));
         }
     }
 
@@ -98,7 +118,7 @@ where
     }
 
     fn at_end(&self, act: Box<dyn FnOnce()>) {
-        self.at_end.set(Some(act));
+        self.more().at_end.set(Some(act));
     }
 
     fn discard(&self, core: &Rc<LoopCore>) -> usize {

@@ -57,7 +57,9 @@ where
         core.leave_handler(outer);
         let result = match polled {
             Polled::Pending => {
-                self.trails.borrow_mut().extend(trail.map(|trail| (slot, trail)));
+                if let Some(trail) = trail {
+                    self.more().trails.borrow_mut().push((slot, trail));
+                }
                 return self.slots.put_back(running);
             }
             Polled::Ready(result) => {
@@ -125,7 +127,7 @@ where
         reply_to: ReplyTo,
     ) -> Result<Result<R, Failure>, u32> {
         self.note_begun();
-        let mut running = self.slots.take(core, self.key.get());
+        let mut running = self.slots.take(core, self.key);
         core.note_published(reply_to.is_published());
         let outer = core.enter_handler(self.whose);
         let polled = running.start(|| (self.start)(message, headers));
@@ -152,13 +154,13 @@ where
     #[cold]
     fn begin_seen(&self, core: &Rc<LoopCore>, mut envelope: Envelope<M>) -> Result<Result<R, Failure>, u32> {
         let kind = if envelope.reply_to.is_published() { Kind::Published } else { Kind::Sent };
-        match At::Loop(core).inbound(&self.address, kind, &mut envelope.headers, &envelope.message) {
+        match At::Loop(core).inbound(self.address(), kind, &mut envelope.headers, &envelope.message) {
             Ok(()) => {
-                let trail = Trail::new(core, &self.address, &envelope.headers);
+                let trail = Trail::new(core, self.address(), &envelope.headers);
                 let Envelope { message, headers, reply_to, .. } = envelope;
                 let begun = trail.within(core, || self.begin(core, message, headers, reply_to));
                 if let Err(slot) = &begun {
-                    self.trails.borrow_mut().push((*slot, trail));
+                    self.more().trails.borrow_mut().push((*slot, trail));
                 }
                 begun
             }
@@ -185,7 +187,7 @@ where
 
     /// Handles queued messages one after the other until one suspends or panics: they share a place and a guard.
     fn run_some(&self, core: &Rc<LoopCore>, left: &mut usize, room: &mut bool) {
-        let mut running = self.slots.take(core, self.key.get());
+        let mut running = self.slots.take(core, self.key);
         let mut reply_to = ReplyTo::NOBODY;
         let clock = &core.shared().clock;
         let mut began = None;
@@ -257,10 +259,10 @@ where
         self.cut_off(core, running);
         let panic = panic_text(panic);
         core.count_panic();
-        tracing::error!(address = %self.address, panic, "a handler panicked; its request fails");
+        tracing::error!(address = %self.address(), panic, "a handler panicked; its request fails");
         // An instance that was rebuilt meanwhile has nothing to do with it.
         core.supervise(self.whose, is_old.then_some(u32::MAX), &panic);
-        Failure::new(Failure::UNSPECIFIED, format!("the handler of {} panicked: {panic}", self.address))
+        Failure::new(Failure::UNSPECIFIED, format!("the handler of {} panicked: {panic}", self.address()))
     }
 
     /// Drops a handler that has not finished.
@@ -276,12 +278,12 @@ where
     fn drop_panicked(&self, core: &LoopCore, running: Box<Running<F>>, panic: &(dyn Any + Send)) {
         let panic = panic_text(panic);
         core.count_panic();
-        tracing::error!(address = %self.address, panic, "a handler panicked while it was dropped");
+        tracing::error!(address = %self.address(), panic, "a handler panicked while it was dropped");
         self.slots.replace(running);
     }
 
     pub(super) fn take_trail(&self, slot: u32) -> Option<Trail> {
-        let mut trails = self.trails.borrow_mut();
+        let mut trails = self.more.get()?.trails.borrow_mut();
         let at = trails.iter().position(|(known, _)| *known == slot)?;
         Some(trails.swap_remove(at).1)
     }

@@ -27,8 +27,8 @@ where
         self.replies.get_or_init(|| core.replies())
     }
 
-    /// The handler has finished.
-    #[inline]
+    /// The handler has finished. Always in its caller: most have nobody to tell, and a call would be all that is done.
+    #[inline(always)]
     pub(super) fn reply(&self, core: &Rc<LoopCore>, reply_to: ReplyTo, result: Result<R, Failure>) {
         if result.is_err() {
             self.tally.fail();
@@ -53,7 +53,7 @@ where
         if target >= core.shared().loops().len() {
             return self.reply_outbox_to_worker(core, target);
         }
-        let mut outboxes = self.reply_outboxes.borrow_mut();
+        let mut outboxes = self.more().reply_outboxes.borrow_mut();
         if outboxes.len() <= target {
             outboxes.resize_with(target + 1, || None);
         }
@@ -62,7 +62,7 @@ where
 
     /// The numbers of workers only grow: those that have ended are forgotten.
     fn reply_outbox_to_worker(&self, core: &LoopCore, target: usize) -> ReplyOutbox<R> {
-        let mut outboxes = self.outboxes_to_workers.borrow_mut();
+        let mut outboxes = self.more().outboxes_to_workers.borrow_mut();
         if let Some((_, known)) = outboxes.iter().find(|(known, _)| *known == target) {
             return Rc::clone(known);
         }
@@ -76,7 +76,7 @@ where
     #[inline]
     fn seen(&self, core: &LoopCore, reply: Result<R, Failure>) -> Result<R, Failure> {
         if core.shared().interceptors.any() {
-            return At::Loop(core).outbound_reply(&self.address, reply);
+            return At::Loop(core).outbound_reply(self.address(), reply);
         }
         reply
     }

@@ -21,8 +21,8 @@ use shuttle::thread;
 
 use crate::address::Address;
 use crate::bus::Bus;
-use crate::bus::consume::{AnyConsumer, Consume, ConsumerKey};
-use crate::bus::consumer::{Bounds, LocalConsumer};
+use crate::bus::consume::AnyConsumer;
+use crate::bus::consumer::{Bounds, LocalConsumer, Standing};
 use crate::bus::credit::Credit;
 use crate::bus::drained::Drained;
 use crate::bus::registry::{Registration, Spoken};
@@ -35,6 +35,7 @@ use crate::event_loop::LoopCore;
 use crate::event_loop::driver::Driver;
 use crate::event_loop::shared::{Inbox, LoopShared};
 use crate::event_loop::watched::Whose;
+use crate::registrations::Kept;
 use crate::runtime::{Options, Shared};
 
 use super::explore;
@@ -65,7 +66,6 @@ fn new_runtime(mailbox: usize) -> (Arc<Shared>, Inbox) {
 /// The one consumer there is.
 struct Served {
     core: Rc<LoopCore>,
-    key: ConsumerKey,
     consumer: Rc<dyn AnyConsumer>,
 }
 
@@ -82,26 +82,24 @@ impl Served {
         };
         let mailbox = core.shared().options.mailbox;
         let (bounds, credit) = (Bounds { mailbox, in_flight: 1 }, Arc::new(Credit::new(mailbox)));
-        let (whose, tally) = (Whose::NOBODY, Tally::new(ONE_IN));
-        let consumer = LocalConsumer::new(ASK.name().into(), whose, bounds, Arc::clone(&credit), tally, start);
-        let consumer = Rc::new(consumer);
-        let any: Rc<dyn AnyConsumer> = consumer.clone();
-        let typed: Rc<dyn Consume<usize, usize>> = consumer.clone();
-        let key = core.place_consumer(Rc::clone(&any), typed, |key| consumer.placed(key));
-        let registration = Registration { event_loop: 0, consumer: key, credit };
-        let spoken = Spoken::of::<usize, usize>();
-        core.shared().registry.add(ASK.key(), spoken, Route::RoundRobin, registration).expect("nobody else serves it");
-        Self { core: Rc::clone(core), key, consumer }
+        let key = core.next_consumer();
+        let registration = Registration { event_loop: 0, consumer: key, credit: Arc::clone(&credit) };
+        let (spoken, route) = (Spoken::of::<usize, usize>(), Route::RoundRobin);
+        let served = core.shared().registry.add(ASK.key(), spoken, route, registration).expect("nobody else serves it");
+        let standing = Standing { key, whose: Whose::NOBODY, bounds, credit, served, kept: Kept::handler() };
+        let consumer = Rc::new(LocalConsumer::new(standing, Tally::new(ONE_IN), start));
+        core.place_consumer(key, Rc::clone(&consumer) as Rc<dyn AnyConsumer>);
+        Self { core: Rc::clone(core), consumer }
     }
 
     /// Nobody can send here any more.
     fn close(&self) {
-        self.core.shared().registry.remove(ASK.key(), 0, self.key);
+        self.core.take_back(&*self.consumer);
         self.consumer.close(&self.core);
     }
 
     fn forget(&self) {
-        self.core.remove_consumer(ASK.key(), self.key);
+        self.core.remove_consumer(Rc::clone(&self.consumer));
     }
 }
 
