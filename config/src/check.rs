@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use crate::reader::{Choice, Reader};
 use crate::{
-    AdminConfig, CacheConfig, CharSet, ClientIp, Compat, Config, ConfigErrors, DataConfig, EventsConfig, HttpConfig,
-    KinesisConfig, LogConfig, LogFormat, OnInvalid, RedisConfig, RuntimeConfig, Secret, StoreConfig, rules, syntax,
+    AdminConfig, CacheConfig, CharSet, ClientIp, Compat, Config, ConfigErrors, DataConfig, Durability, EventsConfig,
+    HttpConfig, KinesisConfig, LogConfig, LogFormat, OnInvalid, RedisConfig, RuntimeConfig, Secret, StoreConfig, rules,
+    syntax,
 };
 
 const PATH: &str = "the path of a file";
@@ -143,6 +144,9 @@ fn kinesis(r: &mut Reader<'_>) -> KinesisConfig {
 
 fn events(r: &mut Reader<'_>) -> EventsConfig {
     EventsConfig {
+        durability: r.choice("events.durability"),
+        durability_allowed: r.choices("events.durability_allowed"),
+        durability_timeout: r.millis("events.durability_timeout_ms", 100..=60_000),
         segment_bytes_max: r.number("events.segment_bytes_max", 65_536..=1_073_741_824),
         log_bytes_max: r.number("events.log_bytes_max", 131_072..=1_099_511_627_776),
         kept_bytes_max: r.number("events.kept_bytes_max", 65_536..=1_099_511_627_776),
@@ -175,6 +179,12 @@ impl Choice for Compat {
 impl Choice for OnInvalid {
     const ALL: &'static [(&'static str, Self)] = &[("stream", Self::Stream), ("reject", Self::Reject)];
     const FALLBACK: Self = Self::Stream;
+}
+
+impl Choice for Durability {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("memory", Self::Memory), ("spool", Self::Spool), ("sync", Self::Sync), ("stream", Self::Stream)];
+    const FALLBACK: Self = Self::Spool;
 }
 
 impl Choice for ClientIp {

@@ -55,8 +55,8 @@ pub use overrides::Overrides;
 pub use program_id::{ProgramIdRefusal, ProgramIdRule};
 pub use secret::Secret;
 pub use sections::{
-    AdminConfig, CacheConfig, ClientIp, Compat, DataConfig, EventsConfig, HttpConfig, KinesisConfig, LogConfig,
-    LogFormat, OnInvalid, RedisConfig, RuntimeConfig, StoreConfig,
+    AdminConfig, CacheConfig, ClientIp, Compat, DataConfig, Durability, EventsConfig, HttpConfig, KinesisConfig,
+    LogConfig, LogFormat, OnInvalid, RedisConfig, RuntimeConfig, StoreConfig,
 };
 pub use source::{ProcessEnv, Source};
 

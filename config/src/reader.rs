@@ -148,6 +148,19 @@ impl<'a> Reader<'a> {
         parsed.unwrap_or(CharSet::NONE)
     }
 
+    /// A list of words, each at most once.
+    pub(crate) fn choices<T: Choice>(&mut self, key: &'static str) -> Vec<T> {
+        let words: Vec<String> = T::ALL.iter().map(|(word, _)| format!("{word:?}")).collect();
+        let parsed = self.take(key, &format!("a list of {}", words.join(", ")), |written| {
+            let list = written.list().filter(|list| list.len() <= T::ALL.len())?;
+            let find = |text: &&str| T::ALL.iter().find(|(word, _)| word == text).map(|(_, choice)| *choice);
+            let choices = list.iter().map(find).collect::<Option<_>>()?;
+            let shown = list.iter().map(|each| Value::String((*each).to_owned())).collect();
+            Some((choices, Value::Array(shown)))
+        });
+        parsed.unwrap_or_default()
+    }
+
     pub(crate) fn networks(&mut self, key: &'static str) -> Vec<Cidr> {
         let reason = self.reason(key, |written| {
             written

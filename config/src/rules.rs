@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use crate::Config;
 use crate::reader::{Reader, TOKEN_ALLOWED};
+use crate::{Config, Durability};
 
 pub(crate) fn check(config: &Config, r: &mut Reader<'_>) {
     http(config, r);
@@ -62,6 +62,12 @@ fn kinesis(config: &Config, r: &mut Reader<'_>) {
 
 fn events(config: &Config, r: &mut Reader<'_>) {
     let events = &config.events;
+    let wants_stream = |levels: &[Durability]| levels.contains(&Durability::Stream);
+    let has_stream = config.kinesis.stream.is_some();
+    let stream = "the name of a stream";
+    r.required("kinesis.stream", "events.durability", has_stream || !wants_stream(&[events.durability]), stream);
+    let allowed = has_stream || !wants_stream(&events.durability_allowed);
+    r.required("kinesis.stream", "events.durability_allowed", allowed, stream);
     let two_segments = events.segment_bytes_max.saturating_mul(2);
     r.rule("events.log_bytes_max", "events.segment_bytes_max", events.log_bytes_max >= two_segments, "at least twice");
     // An event carries what the request head said, so that with this every event fits a segment.

@@ -26,6 +26,19 @@ pub enum OnInvalid {
     Reject,
 }
 
+/// What holds an event before it is answered. Each survives what the one before it survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// This process.
+    Memory,
+    /// The log, as the system has it: it survives the end of the process.
+    Spool,
+    /// The log on the disk: it survives the end of the machine's power.
+    Sync,
+    /// The stream.
+    Stream,
+}
+
 /// How much of the client's address goes into events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientIp {
@@ -195,6 +208,12 @@ pub struct KinesisConfig {
 /// `[events]`
 #[derive(Clone, Debug)]
 pub struct EventsConfig {
+    /// What holds an event before it is answered.
+    pub durability: Durability,
+    /// Levels that a request may ask for.
+    pub durability_allowed: Vec<Durability>,
+    /// How long a request waits for its level.
+    pub durability_timeout: Duration,
     /// Size in bytes at which a log file is closed and the next begun.
     pub segment_bytes_max: u64,
     /// Whole log in bytes.

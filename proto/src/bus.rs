@@ -124,11 +124,51 @@ pub struct Health {
 pub struct Track {
     /// What happened.
     pub event: Event,
+    /// What must hold it before the reply comes.
+    pub durability: Durability,
 }
 
-/// What holds the event now.
+/// The event is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Accepted {
-    /// The write(2) that holds it has returned: it survives the end of this process, not of the machine.
+pub struct Accepted {
+    /// What holds it now.
+    pub durability: Durability,
+}
+
+/// What holds an event. Each level survives what those before it survive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Durability {
+    /// A bounded queue of this process: it survives a panic and a stop in order.
+    Memory,
+    /// The log; the write(2) that holds it has returned: it survives the end of this process, however it ends.
     Spool,
+    /// The log on the disk; an fdatasync that began after the write has returned: it survives the end of the machine.
+    Sync,
+    /// The stream has acknowledged it: it survives the loss of the disk.
+    Stream,
+}
+
+impl Durability {
+    /// Every level, the weakest first.
+    pub const ALL: [Self; 4] = [Self::Memory, Self::Spool, Self::Sync, Self::Stream];
+
+    /// Its name, in settings and headers.
+    ///
+    /// ```
+    /// use adtrack_proto::bus::Durability;
+    /// assert_eq!(Durability::named("sync").map(Durability::name), Some("sync"));
+    /// ```
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Spool => "spool",
+            Self::Sync => "sync",
+            Self::Stream => "stream",
+        }
+    }
+
+    /// The level of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.name() == name)
+    }
 }

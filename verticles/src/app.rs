@@ -19,7 +19,9 @@ use crate::addresses::{Addresses, reachable};
 use crate::cache::{self, Cache, SharedPrograms};
 use crate::data_dir::real_path;
 use crate::embedded::{self, Embedded};
-use crate::http::{self, Acceptor, Admin, AdminOptions, BindError, Draining, Listener, Samples, Server};
+use crate::http::{
+    self, Acceptor, Admin, AdminOptions, BindError, Draining, DurabilityPolicy, Listener, Samples, Server,
+};
 use crate::kinesis::{self, EventLog, Intake, KinesisClient, Shipper};
 use crate::redis::{Metrics as RedisMetrics, RedisStore, Updates};
 
@@ -298,7 +300,10 @@ async fn deploy_doors(
     rt.deploy(admin.name("admin").on_loop(IO).restart(Restart::keep())).await?;
 
     let (own, counts, leaving) = (Arc::clone(&http), doors.metrics.http.clone(), draining.clone());
-    let server = Deploy::new(move || Server::new(Arc::clone(&own), samples.clone(), leaving.clone(), counts.clone()));
+    let levels = DurabilityPolicy::new(&config.events);
+    let server = Deploy::new(move || {
+        Server::new(Arc::clone(&own), levels.clone(), samples.clone(), leaving.clone(), counts.clone())
+    });
     rt.deploy(server.name("http").instances(rt.event_loops()).restart(Restart::keep())).await?;
 
     let (listener, counts, leaving) = (doors.public.clone(), doors.metrics.http.clone(), draining.clone());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use adtrack::cache::{self, Cache, SharedPrograms};
 use adtrack::embedded::{self, Embedded};
-use adtrack::http::{self, Acceptor, Draining, Listener, Samples, Server};
+use adtrack::http::{self, Acceptor, Draining, DurabilityPolicy, Listener, Samples, Server};
 use adtrack::kinesis::{self, EventLog, Intake};
 use adtrack_config::{Config, Overrides, SAMPLE_PROGRAMS};
 use prometheus_client::registry::Registry;
@@ -78,7 +78,9 @@ fn deploy_door(loops: &Loops, config: &Config, registry: &mut Registry) -> Resul
     let (http, draining) = (Arc::new(config.http.clone()), Draining::default());
     let (counts, samples) = (http::Metrics::register(registry), Samples::parse(SAMPLE_PROGRAMS)?);
     let (own, leaving, served) = (Arc::clone(&http), draining.clone(), counts.clone());
-    let server = move || Server::new(Arc::clone(&own), samples.clone(), leaving.clone(), served.clone());
+    let levels = DurabilityPolicy::new(&config.events);
+    let server =
+        move || Server::new(Arc::clone(&own), levels.clone(), samples.clone(), leaving.clone(), served.clone());
     loops.deploy_here(Deploy::new(server))?;
     let acceptor = move || Acceptor::new(listener.clone(), Arc::clone(&http), draining.clone(), counts.clone());
     loops.deploy_here(Deploy::new(acceptor))?;

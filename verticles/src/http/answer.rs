@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
-};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, StatusCode};
 use http_body_util::Full;
 
+use super::durability::DURABILITY;
 use super::head::Refusal;
 
 /// Every answer of this module: its body is whole.
@@ -18,7 +17,6 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
-const DURABILITY: HeaderName = HeaderName::from_static("adtrack-durability");
 
 /// JSON. `headers` are emptied and used again: the map of the request costs no allocation.
 pub(super) fn json(status: StatusCode, mut headers: HeaderMap, body: impl Into<Bytes>) -> Response {

@@ -3,10 +3,9 @@
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use adtrack_config::{HttpConfig, OnInvalid};
-use adtrack_proto::bus::{Accepted, LOOKUP, Lookup, TRACK, Track};
+use adtrack_proto::bus::{Durability, LOOKUP, Lookup, TRACK, Track};
 use adtrack_proto::{Answer, Event, Program, ProgramId};
 use bytes::{Bytes, BytesMut};
 use http::header::{HeaderName, HeaderValue, REFERER, USER_AGENT};
@@ -16,14 +15,13 @@ use vertebra::{Bus, Clock, RequestError};
 
 use super::answer::{self, Response};
 use super::client_ip;
+use super::durability::DurabilityPolicy;
 use super::message_id::MessageIds;
 use super::metrics::{Metrics, Unavailable};
 use super::program_id::MalformedId;
 use super::query::{self, QueryLimits};
 use super::{text, trace};
 
-/// How long taking an event may last. It is one write to a local file; when that takes longer, the disk is the trouble.
-const TRACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Answers are cut from pieces of this size, so that most of them cost no allocation.
 const BODIES_BYTES: usize = 32_768;
 
@@ -31,6 +29,7 @@ const BODIES_BYTES: usize = 32_768;
 #[derive(Debug)]
 pub(super) struct EventRoute {
     config: Arc<HttpConfig>,
+    durability: DurabilityPolicy,
     bus: Bus,
     clock: Clock,
     metrics: Metrics,
@@ -40,9 +39,16 @@ pub(super) struct EventRoute {
 }
 
 impl EventRoute {
-    pub(super) fn new(config: Arc<HttpConfig>, bus: Bus, clock: Clock, metrics: Metrics) -> Self {
+    pub(super) fn new(
+        config: Arc<HttpConfig>,
+        durability: DurabilityPolicy,
+        bus: Bus,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Self {
         let retry_after = answer::retry_after(config.retry_after);
-        Self { config, bus, clock, metrics, ids: MessageIds::default(), bodies: RefCell::default(), retry_after }
+        let (ids, bodies) = (MessageIds::default(), RefCell::default());
+        Self { config, durability, bus, clock, metrics, ids, bodies, retry_after }
     }
 
     /// Answers one event.
@@ -54,13 +60,17 @@ impl EventRoute {
                 return answer::fixed(StatusCode::BAD_REQUEST, malformed.body());
             }
         };
+        let durability = match self.durability.of(&parts.headers) {
+            Ok(durability) => durability,
+            Err(refusal) => return answer::error(StatusCode::BAD_REQUEST, &refusal),
+        };
         let lookup = self.bus.request(LOOKUP, Lookup { program_id }).timeout(self.config.lookup_timeout);
         match lookup.await {
             Ok(Some(program)) if !program.valid && self.config.on_invalid == OnInvalid::Reject => {
                 self.metrics.rejected_invalid();
                 answer::fixed(StatusCode::GONE, r#"{"error":"the program is no longer valid"}"#)
             }
-            Ok(Some(program)) => self.track(program, parts, peer).await,
+            Ok(Some(program)) => self.track(program, durability, parts, peer).await,
             Ok(None) => {
                 answer::json(StatusCode::NOT_FOUND, parts.headers, Bytes::from_static(b"\"ProgramId not found\""))
             }
@@ -68,12 +78,13 @@ impl EventRoute {
         }
     }
 
-    async fn track(&self, program: Arc<Program>, parts: Parts, peer: IpAddr) -> Response {
+    async fn track(&self, program: Arc<Program>, durability: Durability, parts: Parts, peer: IpAddr) -> Response {
         let event = self.event(program, &parts, peer);
         // Written before the event is given away; the caller sees it only if the event was taken.
         let body = self.bodies.borrow_mut().write(&event);
-        match self.bus.request(TRACK, Track { event }).timeout(TRACK_TIMEOUT).await {
-            Ok(Accepted::Spool) => answer::accepted(parts.headers, "spool", body),
+        let track = self.bus.request(TRACK, Track { event, durability }).timeout(self.durability.timeout());
+        match track.await {
+            Ok(accepted) => answer::accepted(parts.headers, accepted.durability.name(), body),
             Err(error) => self.unavailable(Unavailable::Track, &error),
         }
     }

@@ -12,6 +12,7 @@ use vertebra::{Bus, Clock};
 
 use super::answer::{self, Response};
 use super::connections::Routes;
+use super::durability::DurabilityPolicy;
 use super::event::EventRoute;
 use super::metrics::{Metrics, Route};
 use super::query;
@@ -37,13 +38,14 @@ pub(super) struct Public {
 impl Public {
     pub(super) fn new(
         config: Arc<HttpConfig>,
+        durability: DurabilityPolicy,
         samples: Samples,
         readiness: Rc<Readiness>,
         bus: Bus,
         clock: Clock,
         metrics: Metrics,
     ) -> Self {
-        let event = EventRoute::new(Arc::clone(&config), bus.clone(), clock, metrics);
+        let event = EventRoute::new(Arc::clone(&config), durability, bus.clone(), clock, metrics);
         let retry_after = answer::retry_after(config.retry_after);
         let program_ids = config.program_id_rule();
         Self { config, program_ids, samples, readiness, bus, event, retry_after }

@@ -10,6 +10,7 @@ use vertebra::{Address, BoxError, Context, Failure, Handler, Route, Verticle};
 
 use super::connections::{Bounds, Connections};
 use super::draining::Draining;
+use super::durability::DurabilityPolicy;
 use super::metrics::{Listening, Metrics};
 use super::permit::Permit;
 use super::public::Public;
@@ -33,6 +34,7 @@ pub(super) struct Connected {
 /// Serves connections with the public routes. Deployed with one instance per event loop.
 pub struct Server {
     config: Arc<HttpConfig>,
+    durability: DurabilityPolicy,
     samples: Samples,
     draining: Draining,
     metrics: Metrics,
@@ -41,8 +43,14 @@ pub struct Server {
 
 impl Server {
     /// A server with these settings. `samples` is what `GET /cache/fill` loads, where that is switched on.
-    pub fn new(config: Arc<HttpConfig>, samples: Samples, draining: Draining, metrics: Metrics) -> Self {
-        Self { config, samples, draining, metrics, connections: OnceCell::new() }
+    pub fn new(
+        config: Arc<HttpConfig>,
+        durability: DurabilityPolicy,
+        samples: Samples,
+        draining: Draining,
+        metrics: Metrics,
+    ) -> Self {
+        Self { config, durability, samples, draining, metrics, connections: OnceCell::new() }
     }
 }
 
@@ -58,6 +66,7 @@ impl Verticle for Server {
         readiness.ask(ctx.bus()).await;
         let public = Public::new(
             Arc::clone(&self.config),
+            self.durability.clone(),
             self.samples.clone(),
             Rc::clone(&readiness),
             ctx.bus().clone(),

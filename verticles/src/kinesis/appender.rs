@@ -1,15 +1,17 @@
 //! The writing side of one intake: turns go to the log, from there to the shipper.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use vertebra::Clock;
 
+use super::acks::Ack;
 use super::hand_over::{HandOver, ToShip};
 use super::log::EventLog;
 use super::spool::name::Kind;
-use super::spool::writer::{AppendError, Appended, Writer};
+use super::spool::writer::{AppendError, Appended, Unsynced, Writer};
 
 /// Writes what one loop accepts.
 #[derive(Debug)]
@@ -53,6 +55,7 @@ impl Appender {
     pub(crate) fn new(log: Arc<EventLog>, instance: usize, instances: usize) -> Self {
         let event_loop = u32::try_from(instance).unwrap_or(u32::MAX);
         let writer = Writer::new(log.directory().path(), event_loop, Kind::Log, log.segment_bytes_max(instances));
+        let writer = if log.may_sync() { writer.syncable() } else { writer };
         let mut hand_over = log.is_streaming().then(|| HandOver::new(Arc::clone(log.room())));
         // An instance of this number that went without stopping has left its segment open.
         if let (Some(left), Some(hand_over)) = (log.end_segment(instance), &mut hand_over) {
@@ -67,6 +70,7 @@ impl Appender {
         &mut self,
         frames: Vec<u8>,
         events: usize,
+        acks: Vec<Ack>,
         clock: &Clock,
         mut send: impl FnMut(ToShip) -> bool,
     ) -> Written {
@@ -78,7 +82,7 @@ impl Appender {
         match self.append(&frames, clock) {
             Ok(appended) => {
                 self.count_written(events, frames.len());
-                let buffer = self.hand_over(appended, frames, events, now, &mut send);
+                let buffer = self.hand_over(appended, frames, events, acks, now, &mut send);
                 Written::Yes { buffer }
             }
             Err(error) => {
@@ -130,12 +134,13 @@ impl Appender {
         appended: Appended,
         frames: Vec<u8>,
         events: usize,
+        acks: Vec<Ack>,
         now: Duration,
         send: &mut impl FnMut(ToShip) -> bool,
     ) -> Option<Vec<u8>> {
         let Some(hand_over) = &mut self.hand_over else { return Some(frames) };
         let was_in_memory = hand_over.in_memory();
-        let keep = hand_over.written(appended, Bytes::from(frames), events, now, &mut *send);
+        let keep = hand_over.written(appended, Bytes::from(frames), events, acks, now, &mut *send);
         if was_in_memory && !hand_over.in_memory() {
             self.log.metrics().disk_mode_entered.inc();
         }
@@ -164,6 +169,16 @@ impl Appender {
             hand_over.announce(send);
         }
         vanished
+    }
+
+    /// Whether a closed segment waits to be synced.
+    pub(crate) fn has_closed_unsynced(&self) -> bool {
+        self.writer.has_closed_unsynced()
+    }
+
+    /// Takes what is written and not on the disk.
+    pub(crate) fn take_unsynced(&mut self) -> io::Result<Unsynced> {
+        self.writer.take_unsynced()
     }
 
     fn probe(&mut self, clock: &Clock) -> Result<(), AppendError> {

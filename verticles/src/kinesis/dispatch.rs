@@ -106,7 +106,12 @@ impl<C: StreamClient> UnderWay<C> {
         metrics.throttled.inc_by(judged.throttled as u64);
         metrics.call_failures.inc_by(u64::from(judged.trouble.is_some()));
         if !judged.stored.is_empty() {
-            shipper.state.borrow_mut().proven = true;
+            let mut state = shipper.state.borrow_mut();
+            state.proven = true;
+            for record in &judged.stored {
+                state.acks.stored(record.key());
+            }
+            drop(state);
             shipper.settle(&judged.stored);
         }
         let progress = !judged.stored.is_empty();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use vertebra::Address;
 
+use super::acks::Ack;
 use super::room::{Held, Room};
 use super::spool::name::SegmentName;
 use super::spool::writer::Appended;
@@ -26,6 +27,8 @@ pub(crate) enum ToShip {
         frames: Bytes,
         /// The room they take.
         held: Held,
+        /// Who waits for the stream to have some of them.
+        acks: Vec<Ack>,
     },
     /// A segment is closed. Comes after everything that was handed over of it.
     Closed {
@@ -88,12 +91,14 @@ impl HandOver {
         appended: Appended,
         frames: Bytes,
         events: usize,
+        acks: Vec<Ack>,
         now: Duration,
         send: impl FnOnce(ToShip) -> bool,
     ) -> bool {
         if self.mode == Mode::Memory {
             let room = if self.announcements.is_empty() { self.room.try_take(events, frames.len()) } else { None };
-            let handed = room.is_some_and(|held| send(ToShip::Events { segment: appended.segment, frames, held }));
+            let segment = appended.segment;
+            let handed = room.is_some_and(|held| send(ToShip::Events { segment, frames, held, acks }));
             if handed {
                 return true;
             }
@@ -157,15 +162,21 @@ mod tests {
         let room = Room::new(10, 1_000);
         let mut hand_over = HandOver::new(Arc::clone(&room));
         let mut kept = Vec::new();
-        assert!(hand_over.written(appended(1, 16), Bytes::new(), 6, SECOND, |message| {
+        assert!(hand_over.written(appended(1, 16), Bytes::new(), 6, Vec::new(), SECOND, |message| {
             kept.push(message);
             true
         }));
-        assert!(!hand_over.written(appended(1, 100), Bytes::new(), 5, SECOND, |_| panic!("there is no room")));
+        assert!(
+            !hand_over.written(appended(1, 100), Bytes::new(), 5, Vec::new(), SECOND, |_| panic!("there is no room"))
+        );
         hand_over.closed(appended(1, 0).segment);
         assert_eq!(announced(&mut hand_over), [(1, Some(100))]);
-        assert!(hand_over.written(appended(2, 16), Bytes::new(), 1, SECOND, |_| panic!("not in this mode")));
-        assert!(hand_over.written(appended(2, 50), Bytes::new(), 1, SECOND, |_| panic!("not in this mode")));
+        assert!(
+            hand_over.written(appended(2, 16), Bytes::new(), 1, Vec::new(), SECOND, |_| panic!("not in this mode"))
+        );
+        assert!(
+            hand_over.written(appended(2, 50), Bytes::new(), 1, Vec::new(), SECOND, |_| panic!("not in this mode"))
+        );
         hand_over.closed(appended(2, 0).segment);
         assert_eq!(announced(&mut hand_over), [(2, Some(16))]);
         assert_eq!(room.events(), 6);
@@ -175,7 +186,7 @@ mod tests {
     fn a_shipper_that_does_not_take_the_message_is_one_without_room_and_keeps_none() {
         let room = Room::new(10, 1_000);
         let mut hand_over = HandOver::new(Arc::clone(&room));
-        assert!(!hand_over.written(appended(1, 16), Bytes::new(), 6, SECOND, |_| false));
+        assert!(!hand_over.written(appended(1, 16), Bytes::new(), 6, Vec::new(), SECOND, |_| false));
         assert_eq!(room.events(), 0);
         assert!(!hand_over.in_memory());
     }
@@ -185,7 +196,7 @@ mod tests {
         let room = Room::new(100, 1_000);
         let mut hand_over = HandOver::new(Arc::clone(&room));
         let held = room.take(76, 0);
-        assert!(!hand_over.written(appended(1, 16), Bytes::new(), 25, SECOND, |_| true));
+        assert!(!hand_over.written(appended(1, 16), Bytes::new(), 25, Vec::new(), SECOND, |_| true));
         assert!(!hand_over.may_return(2 * SECOND), "76 of 100 are taken");
         drop(held);
         assert!(!hand_over.may_return(SECOND + SECOND / 2), "too early");
@@ -201,7 +212,10 @@ mod tests {
         hand_over.closed(appended(2, 0).segment);
         hand_over.announce(|_| false);
         assert!(!hand_over.is_told());
-        assert!(!hand_over.written(appended(3, 16), Bytes::new(), 1, SECOND, |_| panic!("not before it is told")));
+        assert!(
+            !hand_over
+                .written(appended(3, 16), Bytes::new(), 1, Vec::new(), SECOND, |_| panic!("not before it is told"))
+        );
         assert_eq!(announced(&mut hand_over), [(1, None), (2, Some(0))]);
         assert!(hand_over.is_told());
     }

@@ -2,31 +2,39 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::fmt;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use adtrack_proto::Event;
-use adtrack_proto::bus::{Accepted, AskHealth, EVENTS_HEALTH, Health, OVERLOADED, TRACK, Track, UNAVAILABLE};
+use adtrack_proto::bus::{
+    Accepted, AskHealth, Durability, EVENTS_HEALTH, Health, OVERLOADED, TRACK, Track, UNAVAILABLE,
+};
 use vertebra::{BoxError, Bus, Context, Failure, Handler, Route, Verticle};
 
+use super::acks::{self, Ack};
 use super::appender::{Appender, Written};
 use super::bell::Bell;
 use super::hand_over::{SHIP, ToShip};
 use super::log::EventLog;
 use super::pending::{Pending, Turn};
+use super::spool::writer::Unsynced;
+use super::syncs::{self, Syncs};
 
 /// Writes events to the log before they are answered. Serves [`TRACK`], on every loop.
 ///
 /// An event is encoded into the loop's buffer at once; the first one of a turn wakes a task that writes when it runs -
-/// behind everything the loop had to do already -, with one `write(2)` for all of them. Then all of them are answered:
-/// [`Accepted::Spool`] when the write worked, [`UNAVAILABLE`] when not.
+/// behind everything the loop had to do already -, with one `write(2)` for all of them. Each is answered when what it asked
+/// for holds it: at once, after the write, after a sync that began after the write, or when the stream has it;
+/// [`UNAVAILABLE`] when that cannot be.
 ///
 /// Refused with [`OVERLOADED`] before anything is written: an event that finds as many unwritten ones as the settings
 /// allow, or the log at its bound (with a stream nothing is removed that the stream does not have; without one the oldest
 /// segments go, so that the bound is not reached unless that fails).
 pub struct Intake {
-    log: Arc<EventLog>,
+    pub(super) log: Arc<EventLog>,
+    pub(super) syncs: Syncs,
     pending: RefCell<Pending>,
     // Set by `start`, which knows the instance's number.
     appender: OnceCell<RefCell<Appender>>,
@@ -47,11 +55,17 @@ const FAREWELL_MAX: Duration = Duration::from_secs(1);
 impl Intake {
     /// An intake of this log.
     pub fn new(log: Arc<EventLog>) -> Self {
-        Self { log, pending: RefCell::default(), appender: OnceCell::new(), bell: Bell::default() }
+        Self {
+            log,
+            syncs: Syncs::default(),
+            pending: RefCell::default(),
+            appender: OnceCell::new(),
+            bell: Bell::default(),
+        }
     }
 
-    /// Puts an event into the buffer; the turn tells when it is written.
-    fn gather(&self, event: &Event) -> Result<Rc<Turn>, Failure> {
+    /// Puts an event into the buffer; the turn tells when it is written. `ack` is told when the stream has it.
+    fn gather(&self, event: &Event, is_answered: bool, ack: Option<Ack>) -> Result<Rc<Turn>, Failure> {
         let mut pending = self.pending.borrow_mut();
         let refused = &self.log.metrics().refused;
         if pending.events() >= self.log.config().loop_queue_events_max || pending.bytes() >= PENDING_BYTES_MAX {
@@ -66,8 +80,26 @@ impl Intake {
             refused.too_large.inc();
             Failure::new(TOO_LARGE, error.to_string())
         })?;
+        if is_answered {
+            pending.answered();
+        }
+        if let Some(ack) = ack {
+            pending.acknowledge(ack);
+        }
         self.bell.ring();
         Ok(turn)
+    }
+
+    /// What is written and not on the disk.
+    pub(super) fn take_unsynced(&self) -> io::Result<Unsynced> {
+        self.appender.get().map_or_else(|| Ok(Unsynced::default()), |appender| appender.borrow_mut().take_unsynced())
+    }
+
+    /// What is written from now on goes into another segment.
+    pub(super) fn close_segment(&self, ctx: &Context<Self>) {
+        if let Some(appender) = self.appender.get() {
+            appender.borrow_mut().close(|message| send(ctx.bus(), message));
+        }
     }
 
     /// Writes what has come, and lets whoever waits for it go on.
@@ -75,7 +107,10 @@ impl Intake {
         let gathered = self.pending.borrow_mut().take();
         let (Some(gathered), Some(appender)) = (gathered, self.appender.get()) else { return };
         let send = |message| send(ctx.bus(), message);
-        let written = appender.borrow_mut().write(gathered.frames, gathered.events, ctx.clock(), send);
+        let written = {
+            let mut appender = appender.borrow_mut();
+            appender.write(gathered.frames, gathered.events, gathered.acks, ctx.clock(), send)
+        };
         match written {
             Written::Yes { buffer } => {
                 self.pending.borrow_mut().reuse(buffer.unwrap_or_default());
@@ -85,7 +120,10 @@ impl Intake {
                     self.retain(ctx);
                 }
             }
-            Written::No => gathered.turn.finish(false),
+            Written::No => {
+                self.log.metrics().dropped.inc_by(gathered.answered as u64);
+                gathered.turn.finish(false);
+            }
         }
     }
 
@@ -95,6 +133,9 @@ impl Intake {
         if vanished {
             let log = Arc::clone(&self.log);
             blocking(ctx, "the event log cannot be counted", move || log.recount());
+        }
+        if appender.borrow().has_closed_unsynced() {
+            self.syncs.ring();
         }
         if ctx.instance() == 0 {
             let log = Arc::clone(&self.log);
@@ -166,6 +207,9 @@ impl Verticle for Intake {
         }
         ctx.spawn(write_turns(ctx.clone()));
         ctx.spawn(keep_house(ctx.clone()));
+        if self.log.may_sync() {
+            ctx.spawn(syncs::run(ctx.clone()));
+        }
         Ok(())
     }
 
@@ -190,13 +234,28 @@ impl Handler<Track> for Intake {
     type Reply = Accepted;
 
     async fn handle(&self, message: Track, _: &Context<Self>) -> Result<Accepted, Failure> {
-        let turn = self.gather(&message.event)?;
+        let durability = message.durability;
+        let (ack, told) = match durability {
+            Durability::Stream => Some(acks::ack(&message.event.message_id)).unzip(),
+            _ => (None, None),
+        };
+        let turn = self.gather(&message.event, durability == Durability::Memory, ack)?;
         // It is in the buffer: nothing of it is held while this waits.
         drop(message);
-        if turn.written().await {
-            Ok(Accepted::Spool)
-        } else {
-            Err(Failure::new(UNAVAILABLE, "the event log cannot be written"))
+        let failure = match durability {
+            Durability::Memory => None,
+            _ if !turn.written().await => Some("the event log cannot be written"),
+            Durability::Spool => None,
+            Durability::Sync if !self.log.may_sync() => Some("the settings allow no sync"),
+            Durability::Sync => (!self.syncs.synced().await).then_some("the event log cannot be synced"),
+            Durability::Stream => match told {
+                Some(told) => told.await.is_err().then_some("the stream does not take the event now"),
+                None => Some("there is no stream"),
+            },
+        };
+        match failure {
+            None => Ok(Accepted { durability }),
+            Some(why) => Err(Failure::new(UNAVAILABLE, why)),
         }
     }
 }

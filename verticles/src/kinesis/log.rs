@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use adtrack_config::{EventsConfig, KinesisConfig};
+use adtrack_config::{Durability, EventsConfig, KinesisConfig};
 
 use super::metrics::Metrics;
 use super::room::Room;
@@ -39,6 +39,9 @@ pub struct EventLog {
     /// The next write panics.
     #[cfg(test)]
     pub(crate) next_write_panics: AtomicBool,
+    /// The next sync fails.
+    #[cfg(test)]
+    pub(crate) next_sync_fails: AtomicBool,
 }
 
 /// The bound on the bytes that are in memory on their way to the stream; that on events is a setting.
@@ -82,6 +85,8 @@ impl EventLog {
             shipper: AtomicU64::new(0),
             #[cfg(test)]
             next_write_panics: AtomicBool::new(false),
+            #[cfg(test)]
+            next_sync_fails: AtomicBool::new(false),
         };
         log.grown(bytes);
         log.kept(kept_bytes);
@@ -112,6 +117,12 @@ impl EventLog {
     /// Whether events go on to a stream.
     pub(crate) fn is_streaming(&self) -> bool {
         self.kinesis.stream.is_some()
+    }
+
+    /// Whether an event may ask to be on the disk.
+    pub(crate) fn may_sync(&self) -> bool {
+        let config = &self.config;
+        config.durability == Durability::Sync || config.durability_allowed.contains(&Durability::Sync)
     }
 
     /// The room for events in memory on their way to the stream.

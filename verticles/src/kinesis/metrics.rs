@@ -20,6 +20,14 @@ pub struct Metrics {
     pub write_failures: Counter,
     /// How long a write took, in seconds.
     pub write_seconds: Histogram,
+    /// Syncs of the log, each for all events that waited when it began.
+    pub syncs: Counter,
+    /// How long a sync of the log took, in seconds.
+    pub sync_seconds: Histogram,
+    /// Syncs that failed; every event that waited for one was refused.
+    pub sync_failures: Counter,
+    /// Events that were answered at the level `memory` and could not be written.
+    pub dropped: Counter,
     /// Events refused before anything was written.
     pub refused: Refused,
     /// Bytes of the segments there are.
@@ -89,6 +97,14 @@ impl Metrics {
             write_failures: counter(registry, "write_failures", "Writes to the log that failed"),
             // From 2 us to 65 ms, and from 1 ms to 8 s.
             write_seconds: seconds(registry, "write_seconds", "Time of one write to the log", 0.000_002, 16),
+            syncs: counter(registry, "syncs", "Syncs of the log"),
+            sync_seconds: seconds(registry, "sync_seconds", "Time of one sync of the log", 0.000_05, 16),
+            sync_failures: counter(registry, "sync_failures", "Syncs of the log that failed"),
+            dropped: counter(
+                registry,
+                "events_dropped",
+                "Events answered at the level memory that could not be written to the log",
+            ),
             refused: Refused::register(registry),
             log_bytes: gauge(registry, "log_bytes", "Bytes of the log's segments"),
             log_segments: gauge(registry, "log_segments", "Segments of the log"),

@@ -17,10 +17,11 @@
 //! [`EVENTS_HEALTH`](adtrack_proto::bus::EVENTS_HEALTH) is served by the shipper where there is one, by the first intake
 //! otherwise. What is counted is in [`Metrics`].
 //!
-//! What is promised: an event that was answered with `Accepted::Spool` is in the log, and survives the end of this process
-//! however it ends; it is shipped at least once, with its message id as partition key. Not promised: an order between
+//! What is promised: an event that was answered is held by what the answer names, see
+//! [`Durability`](adtrack_proto::bus::Durability); it is shipped at least once, with its message id as partition key. Not promised: an order between
 //! loops or batches, and survival of the machine.
 
+mod acks;
 mod appender;
 pub mod batch;
 mod bell;
@@ -40,6 +41,7 @@ pub mod retry;
 pub mod room;
 mod shipper;
 pub mod spool;
+mod syncs;
 #[cfg(test)]
 mod tests;
 pub mod tracker;

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use super::acks::Ack;
 use super::spool::segment::{self, FrameError};
 
 /// What has come and is not written yet.
@@ -12,6 +13,8 @@ use super::spool::segment::{self, FrameError};
 pub(crate) struct Pending {
     frames: Vec<u8>,
     events: usize,
+    answered: usize,
+    acks: Vec<Ack>,
     turn: Rc<Turn>,
 }
 
@@ -22,11 +25,15 @@ pub(crate) struct Gathered {
     pub(crate) frames: Vec<u8>,
     /// How many.
     pub(crate) events: usize,
+    /// How many of them have been answered already.
+    pub(crate) answered: usize,
+    /// Who waits for the stream to have them.
+    pub(crate) acks: Vec<Ack>,
     /// Whoever waits.
     pub(crate) turn: Unfinished,
 }
 
-/// A turn that is being written. Dropped before that is over - by a panic, say -, it counts as not written: nobody waits
+/// A turn that is being written, or synced. Dropped before that is over - by a panic, say -, it counts as not written: nobody waits
 /// for ever.
 #[derive(Debug)]
 pub(crate) struct Unfinished(Rc<Turn>);
@@ -54,6 +61,16 @@ impl Pending {
         Ok(Rc::clone(&self.turn))
     }
 
+    /// The event that was pushed last is answered before it is written.
+    pub(crate) fn answered(&mut self) {
+        self.answered += 1;
+    }
+
+    /// Somebody waits for the stream to have the event that was pushed last.
+    pub(crate) fn acknowledge(&mut self, ack: Ack) {
+        self.acks.push(ack);
+    }
+
     /// The events that are not written.
     pub(crate) fn events(&self) -> usize {
         self.events
@@ -70,8 +87,13 @@ impl Pending {
             return None;
         }
         let turn = Unfinished(std::mem::take(&mut self.turn));
-        let frames = std::mem::take(&mut self.frames);
-        Some(Gathered { frames, events: std::mem::take(&mut self.events), turn })
+        Some(Gathered {
+            frames: std::mem::take(&mut self.frames),
+            events: std::mem::take(&mut self.events),
+            answered: std::mem::take(&mut self.answered),
+            acks: std::mem::take(&mut self.acks),
+            turn,
+        })
     }
 
     /// Gives a buffer back, to be filled again.
@@ -86,7 +108,7 @@ impl Pending {
 /// A buffer that grew larger in a burst is not kept.
 const REUSED_BYTES_MAX: usize = 1024 * 1024;
 
-/// What the handlers of one turn wait for.
+/// What the handlers of one turn wait for: the write, or the sync.
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
     written: Cell<Option<bool>>,
@@ -94,6 +116,11 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
+    /// Somebody is about to do what they wait for.
+    pub(crate) fn unfinished(self: Rc<Self>) -> Unfinished {
+        Unfinished(self)
+    }
+
     fn finish(&self, written: bool) {
         self.written.set(Some(written));
         for waiter in self.waiting.take() {

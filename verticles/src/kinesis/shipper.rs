@@ -10,6 +10,7 @@ use adtrack_proto::bus::{AskHealth, EVENTS_HEALTH, Health};
 use bytes::Bytes;
 use vertebra::{BoxError, Context, Failure, Handler, Verticle};
 
+use super::acks::Acks;
 use super::batch::{BatchLimits, Batcher};
 use super::bell::Bell;
 use super::client::{PutError, StreamClient};
@@ -48,6 +49,7 @@ pub(super) struct State {
     pub(super) batcher: Batcher,
     pub(super) tracker: Tracker,
     pub(super) dead_letters: DeadLetters,
+    pub(super) acks: Acks,
     /// Batches under way, pauses between their calls included.
     pub(super) in_flight: usize,
     /// Whether the stream has taken a record since the start.
@@ -75,6 +77,7 @@ impl<C: StreamClient> Shipper<C> {
             batcher: Batcher::new(limits),
             tracker: Tracker::default(),
             dead_letters: DeadLetters::new(log.directory().path(), log.config().kept_bytes_max),
+            acks: Acks::default(),
             in_flight: 0,
             proven: false,
             flushing: false,
@@ -118,6 +121,9 @@ impl<C: StreamClient> Shipper<C> {
         let mut state = self.state.borrow_mut();
         for run in records.chunk_by(|one, next| one.segment() == next.segment()) {
             state.tracker.settled(run[0].segment(), run.len() as u64);
+        }
+        for record in records {
+            state.acks.refused(record.key());
         }
         let bytes = records.iter().map(|record| record.payload().len() + FRAME_OVERHEAD).sum();
         state.held.release(records.len(), bytes);
@@ -218,7 +224,8 @@ impl<C: StreamClient> Handler<ToShip> for Shipper<C> {
 
     async fn handle(&self, message: ToShip, ctx: &Context<Self>) -> Result<(), Failure> {
         match message {
-            ToShip::Events { segment, frames, held } => {
+            ToShip::Events { segment, frames, held, acks } => {
+                self.state.borrow_mut().acks.add(acks);
                 let records = self.take_over(segment, frames, held, ctx.clock().now());
                 self.state.borrow_mut().tracker.came(segment, records as u64);
             }

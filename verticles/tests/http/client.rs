@@ -47,7 +47,12 @@ impl Client {
     }
 
     pub(crate) fn get(&mut self, path: &str) -> Answer {
-        self.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")).answer().unwrap()
+        self.get_with(path, "")
+    }
+
+    /// With further headers, each with its line break.
+    pub(crate) fn get_with(&mut self, path: &str, headers: &str) -> Answer {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n")).answer().unwrap()
     }
 
     /// Closes this side; that the other has closed both already is no failure.

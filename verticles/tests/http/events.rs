@@ -114,6 +114,28 @@ fn a_malformed_id_is_400_and_nothing_is_asked() {
 }
 
 #[test]
+fn an_event_is_taken_at_the_level_of_the_settings_or_at_one_its_request_may_ask_for() {
+    let settings = [("EVENTS_DURABILITY", "sync"), ("EVENTS_DURABILITY_ALLOWED", "memory,spool")];
+    serve(&settings, async |service| {
+        let mut client = service.client();
+        for (wish, met) in [("", "sync"), ("memory", "memory"), ("spool", "spool"), ("sync", "sync")] {
+            let header = if wish.is_empty() { String::new() } else { format!("adtrack-durability: {wish}\r\n") };
+            let answer = client.get_with("/event/212313", &header);
+            assert_eq!((answer.status, answer.header("adtrack-durability")), (200, Some(met)), "{wish}");
+            assert!(answer.json().get("durability").is_none());
+        }
+        let events = service.events().len();
+        for wish in ["stream", "SYNC", "x"] {
+            let answer = client.get_with("/event/212313", &format!("adtrack-durability: {wish}\r\n"));
+            assert_eq!(answer.status, 400, "{wish}");
+            let error = answer.json()["error"].as_str().unwrap_or_default().to_owned();
+            assert!(error.contains(wish) && error.contains("only sync, memory, spool"), "{error}");
+        }
+        assert_eq!(service.events().len(), events);
+    });
+}
+
+#[test]
 fn a_store_that_cannot_answer_is_503_within_a_second() {
     serve(&[("HTTP_RETRY_AFTER_S", "7")], async |service| {
         for id in ["down", "stuck"] {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use adtrack::http::{Acceptor, Admin, AdminOptions, Draining, Listener, Metrics, Samples, Server};
+use adtrack::http::{Acceptor, Admin, AdminOptions, Draining, DurabilityPolicy, Listener, Metrics, Samples, Server};
 use adtrack_config::{Config, Overrides, SAMPLE_PROGRAMS};
 use adtrack_proto::bus::TRACK;
 use adtrack_proto::bus::{
@@ -99,6 +99,7 @@ async fn start(rt: TestRuntime, settings: &[(&str, &str)]) -> Service {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let registry = Arc::new(registry);
+    let levels = DurabilityPolicy::new(&config.events);
     let http = Arc::new(config.http);
     let samples = Samples::parse(SAMPLE_PROGRAMS).unwrap();
     let draining = Draining::default();
@@ -116,7 +117,8 @@ async fn start(rt: TestRuntime, settings: &[(&str, &str)]) -> Service {
     rt.deploy(Deploy::new(factory).name("admin").on_loop("io")).await.unwrap();
     let server = {
         let (http, draining, metrics) = (Arc::clone(&http), draining.clone(), metrics.clone());
-        let factory = move || Server::new(Arc::clone(&http), samples.clone(), draining.clone(), metrics.clone());
+        let factory =
+            move || Server::new(Arc::clone(&http), levels.clone(), samples.clone(), draining.clone(), metrics.clone());
         rt.deploy(Deploy::new(factory).name("http").instances(2)).await.unwrap()
     };
     let leaving = draining.clone();
@@ -164,7 +166,7 @@ async fn stub_events(rt: &TestRuntime, behind: &Arc<Behind>) {
                 _ => {}
             }
             taken.events.lock().unwrap().push(track.event);
-            Ok(Accepted::Spool)
+            Ok(Accepted { durability: track.durability })
         }
     };
     rt.stub(TRACK, track).await.unwrap();

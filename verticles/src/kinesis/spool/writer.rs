@@ -25,6 +25,36 @@ pub trait AppendFile {
 
     /// Whether the file is what is found at this path; when not, what is written there is found by nobody.
     fn is_at(&self, path: &Path) -> bool;
+
+    /// What brings everything that has been appended so far to the disk.
+    ///
+    /// # Errors
+    /// The file system says no.
+    fn syncing(&self) -> io::Result<Syncing>;
+}
+
+/// Brings something to the disk. Blocks: for a worker.
+pub type Syncing = Box<dyn FnOnce() -> io::Result<()> + Send>;
+
+/// Everything that was appended and that no sync has been asked for yet.
+#[derive(Default)]
+pub struct Unsynced(Vec<Syncing>);
+
+impl Unsynced {
+    /// Brings it to the disk. Blocks: for a worker.
+    ///
+    /// # Errors
+    /// The file system says no. What it covers must be taken for lost in a power cut, even if a later sync works: the system
+    /// may have dropped what it could not write.
+    pub fn sync(self) -> io::Result<()> {
+        self.0.into_iter().try_for_each(|syncing| syncing())
+    }
+}
+
+impl fmt::Debug for Unsynced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Unsynced").field(&self.0.len()).finish()
+    }
 }
 
 impl AppendFile for File {
@@ -38,6 +68,11 @@ impl AppendFile for File {
 
     fn is_at(&self, path: &Path) -> bool {
         is_at(self, path)
+    }
+
+    fn syncing(&self) -> io::Result<Syncing> {
+        let file = self.try_clone()?;
+        Ok(Box::new(move || file.sync_data()))
     }
 }
 
@@ -66,6 +101,16 @@ pub struct Writer {
     seq: u32,
     create: CreateFile,
     open: Option<Open>,
+    // None: nobody will ever ask for a sync.
+    unsynced: Option<Closed>,
+}
+
+/// What is not open any more and not on the disk yet.
+#[derive(Default)]
+struct Closed {
+    segments: Vec<io::Result<Syncing>>,
+    // A file has been made: its name is not on the disk before the folder is.
+    folder: bool,
 }
 
 struct Open {
@@ -73,6 +118,7 @@ struct Open {
     file: Box<dyn AppendFile>,
     bytes: u64,
     broken: bool,
+    dirty: bool,
 }
 
 /// Where frames have been written.
@@ -134,7 +180,39 @@ impl Writer {
         segment_bytes_max: u64,
         create: CreateFile,
     ) -> Self {
-        Self { folder: folder.into(), event_loop, kind, segment_bytes_max, seq: 0, create, open: None }
+        Self { folder: folder.into(), event_loop, kind, segment_bytes_max, seq: 0, create, open: None, unsynced: None }
+    }
+
+    /// From now on it is known what is not on the disk, so that it can be synced.
+    #[must_use]
+    pub fn syncable(mut self) -> Self {
+        self.unsynced = Some(Closed::default());
+        self
+    }
+
+    /// Whether a segment is closed and not on the disk: it must not stay so for long, because its file is kept open.
+    pub fn has_closed_unsynced(&self) -> bool {
+        self.unsynced.as_ref().is_some_and(|closed| !closed.segments.is_empty())
+    }
+
+    /// Takes what is not on the disk and what no sync has been asked for.
+    ///
+    /// # Errors
+    /// The file system says no: it must be taken for unsynced for good.
+    pub fn take_unsynced(&mut self) -> io::Result<Unsynced> {
+        let Some(closed) = &mut self.unsynced else { return Ok(Unsynced::default()) };
+        let closed = std::mem::take(closed);
+        let mut all = closed.segments.into_iter().collect::<io::Result<Vec<_>>>()?;
+        if let Some(open) = &mut self.open
+            && std::mem::take(&mut open.dirty)
+        {
+            all.push(open.file.syncing()?);
+        }
+        if closed.folder {
+            let folder = self.folder.clone();
+            all.push(Box::new(move || File::open(folder)?.sync_all()));
+        }
+        Ok(Unsynced(all))
     }
 
     /// The segment that is open.
@@ -153,7 +231,13 @@ impl Writer {
 
     /// Closes the open segment and gives its name.
     pub fn close(&mut self) -> Option<SegmentName> {
-        self.open.take().map(|open| open.name)
+        let open = self.open.take()?;
+        if let Some(closed) = &mut self.unsynced
+            && open.dirty
+        {
+            closed.segments.push(open.file.syncing());
+        }
+        Some(open.name)
     }
 
     /// Whether the open segment is not in its folder any more: somebody has removed it, or moved the folder away.
@@ -190,6 +274,7 @@ impl Writer {
         match write_once(&mut *open.file, frames) {
             Ok(written) if written == frames.len() => {
                 open.bytes += written as u64;
+                open.dirty = true;
                 Ok(Appended { segment, offset, grown_bytes: header_bytes + written as u64 })
             }
             Ok(written) => {
@@ -230,7 +315,12 @@ impl Writer {
                 Ok(mut file) => {
                     let header = segment::header();
                     let error = match write_once(&mut *file, &header) {
-                        Ok(HEADER_LEN) => return Ok(Open { name, file, bytes: HEADER_LEN as u64, broken: false }),
+                        Ok(HEADER_LEN) => {
+                            if let Some(closed) = &mut self.unsynced {
+                                closed.folder = true;
+                            }
+                            return Ok(Open { name, file, bytes: HEADER_LEN as u64, broken: false, dirty: true });
+                        }
                         Ok(_) => io::ErrorKind::StorageFull.into(),
                         Err(error) => error,
                     };
@@ -333,6 +423,10 @@ mod tests {
 
         fn is_at(&self, path: &Path) -> bool {
             self.file.is_at(path)
+        }
+
+        fn syncing(&self) -> io::Result<Syncing> {
+            self.file.syncing()
         }
     }
 
@@ -449,6 +543,37 @@ mod tests {
         assert_eq!(writer.probe(3).unwrap(), 0);
         writer.append(&frame("b"), 4).unwrap();
         assert_eq!(read(folder.path(), written.segment), (vec!["a".into(), "b".into()], Some(End::Clean)));
+    }
+
+    #[test]
+    fn a_sync_covers_what_was_written_since_the_last_one_and_names_of_new_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = Writer::new(folder.path(), 0, Kind::Log, 100).syncable();
+        let pieces = |writer: &mut Writer| writer.take_unsynced().unwrap().0.len();
+        assert_eq!(pieces(&mut writer), 0);
+        writer.append(&frame("a"), 1).unwrap();
+        assert_eq!(pieces(&mut writer), 2, "the segment and the folder");
+        assert_eq!(pieces(&mut writer), 0);
+        writer.append(&frame("b"), 1).unwrap();
+        writer.close();
+        assert!(writer.has_closed_unsynced());
+        writer.append(&frame("c"), 2).unwrap();
+        let unsynced = writer.take_unsynced().unwrap();
+        assert_eq!(unsynced.0.len(), 3, "the closed segment, the open one and the folder");
+        assert!(!writer.has_closed_unsynced());
+        unsynced.sync().unwrap();
+        writer.close();
+        assert!(!writer.has_closed_unsynced(), "nothing was written since");
+    }
+
+    #[test]
+    fn a_writer_that_nobody_syncs_keeps_no_closed_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = Writer::new(folder.path(), 0, Kind::Log, 100);
+        writer.append(&frame("a"), 1).unwrap();
+        writer.close();
+        assert!(!writer.has_closed_unsynced());
+        assert_eq!(writer.take_unsynced().unwrap().0.len(), 0);
     }
 
     #[test]

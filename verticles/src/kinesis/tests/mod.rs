@@ -1,6 +1,7 @@
 //! The promises of this verticle, on the real runtime and virtual time.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod durability;
 mod intake;
 mod shipper;
 mod stream;
@@ -9,8 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adtrack_config::{EventsConfig, KinesisConfig};
-use adtrack_proto::bus::{Accepted, AskHealth, EVENTS_HEALTH, Health, TRACK, Track};
+use adtrack_config::{self as config, EventsConfig, KinesisConfig};
+use adtrack_proto::bus::{Accepted, AskHealth, Durability, EVENTS_HEALTH, Health, TRACK, Track};
 use adtrack_proto::{Event, Program, ProgramId};
 use prometheus_client::registry::Registry;
 use tempfile::TempDir;
@@ -47,6 +48,9 @@ pub(crate) fn kinesis_config() -> KinesisConfig {
 
 fn events_config() -> EventsConfig {
     EventsConfig {
+        durability: config::Durability::Spool,
+        durability_allowed: vec![config::Durability::Memory, config::Durability::Sync, config::Durability::Stream],
+        durability_timeout: Duration::from_secs(5),
         segment_bytes_max: 67_108_864,
         log_bytes_max: 1_073_741_824,
         kept_bytes_max: 268_435_456,
@@ -166,22 +170,36 @@ fn event(message_id: &str) -> Event {
 }
 
 async fn track(rt: &TestRuntime, message_id: &str) -> Result<Accepted, RequestError> {
-    rt.bus().request(TRACK, Track { event: event(message_id) }).await
+    track_at(rt, message_id, Durability::Spool).await
+}
+
+async fn track_at(rt: &TestRuntime, message_id: &str, durability: Durability) -> Result<Accepted, RequestError> {
+    rt.bus().request(TRACK, Track { event: event(message_id), durability }).timeout(Duration::from_secs(5)).await
 }
 
 /// Tracks events together, as requests that arrive in one turn of the loop; gives the ids that were accepted, and why
 /// the others were not.
 async fn track_together(rt: &TestRuntime, ids: impl IntoIterator<Item = String>) -> (Vec<String>, Vec<RequestError>) {
+    track_together_at(rt, ids, Durability::Spool).await
+}
+
+async fn track_together_at(
+    rt: &TestRuntime,
+    ids: impl IntoIterator<Item = String>,
+    durability: Durability,
+) -> (Vec<String>, Vec<RequestError>) {
     let mut asked = JoinSet::new();
     for id in ids {
         let bus = rt.bus().clone();
-        asked.spawn_local(async move { (id.clone(), bus.request(TRACK, Track { event: event(&id) }).await) });
+        asked.spawn_local(
+            async move { (id.clone(), bus.request(TRACK, Track { event: event(&id), durability }).await) },
+        );
     }
     let mut accepted = Vec::new();
     let mut refused = Vec::new();
     for (id, answer) in asked.join_all().await {
         match answer {
-            Ok(Accepted::Spool) => accepted.push(id),
+            Ok(_) => accepted.push(id),
             Err(error) => refused.push(error),
         }
     }
