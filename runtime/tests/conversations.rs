@@ -16,10 +16,12 @@ use vertebra::{
 const GUESSING: Address<u32, Address<u32, &'static str>> = Address::new("guessing");
 /// What a number of its own is not guessed at, but thrown away.
 const UNANSWERED: u32 = 0;
-const PATIENCE: Duration = Duration::from_millis(50);
+/// Longer than any test takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Guessing {
+    patience: Duration,
     ended: Seen<ConversationError>,
     addresses: Seen<String>,
 }
@@ -40,7 +42,7 @@ impl Verticle for Guessing {
 impl Handler<u32> for Guessing {
     type Reply = Address<u32, &'static str>;
     async fn handle(&self, secret: u32, ctx: &Context<Self>) -> Result<Address<u32, &'static str>, Failure> {
-        let (address, mut conversation) = ctx.conversation(PATIENCE);
+        let (address, mut conversation) = ctx.conversation(self.patience);
         self.addresses.note(address.name().to_owned());
         let own = ctx.clone();
         ctx.spawn(async move {
@@ -59,7 +61,11 @@ impl Handler<u32> for Guessing {
 }
 
 async fn deploy(rt: &TestRuntime) -> (Guessing, Deployment) {
-    let guessing = Guessing::default();
+    deploy_with(rt, PATIENCE).await
+}
+
+async fn deploy_with(rt: &TestRuntime, patience: Duration) -> (Guessing, Deployment) {
+    let guessing = Guessing { patience, ended: Seen::default(), addresses: Seen::default() };
     let factory = guessing.clone();
     let deployment = rt.deploy(Deploy::new(move || factory.clone()).instances(2)).await.unwrap();
     (guessing, deployment)
@@ -101,12 +107,13 @@ promises! {
     }
 
     async fn a_conversation_waits_no_longer_than_it_was_given(rt: &TestRuntime) {
-        let (guessing, _) = deploy(&rt).await;
+        let patience = Duration::from_millis(50);
+        let (guessing, _) = deploy_with(&rt, patience).await;
         let began = rt.elapsed();
         let guess = rt.bus().request(GUESSING, 7).await.unwrap();
         eventually(rt.clock(), "its end", || guessing.ended.len() == 1).await;
-        assert!(rt.elapsed() - began >= PATIENCE);
-        assert_eq!(guessing.ended.all(), [ConversationError::Timeout { after: PATIENCE }]);
+        assert!(rt.elapsed() - began >= patience);
+        assert_eq!(guessing.ended.all(), [ConversationError::Timeout { after: patience }]);
         let late = rt.bus().request(guess, 7).await;
         let address = guessing.addresses.all()[0].as_str().into();
         assert_eq!(late, Err(RequestError::NoHandlers { address }));
