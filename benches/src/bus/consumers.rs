@@ -1,6 +1,7 @@
 //! The verticles that the measured messages go to.
 
 use std::cell::Cell;
+use std::future::{Future, ready};
 use std::sync::Arc;
 
 use vertebra::{Address, BoxError, Context, Failure, Handler, Verticle};
@@ -12,15 +13,43 @@ pub(super) const ECHO: Address<Arc<Body>, u64> = Address::new("bench.echo");
 pub(super) const TICK: Address<Arc<Body>> = Address::new("bench.tick");
 
 /// Answers with a byte of the message.
+#[derive(Clone, Copy)]
 pub(super) struct Echo {
     /// Whether its handler suspends once before it does.
-    pub(super) suspends: bool,
+    suspends: bool,
+    /// Handlers that may be suspended at a time.
+    in_flight: usize,
+}
+
+impl Echo {
+    pub(super) const AT_ONCE: Self = Self { suspends: false, in_flight: 1_024 };
+    pub(super) const SUSPENDS: Self = Self { suspends: true, in_flight: 1_024 };
+    /// One after the other: whoever asks meanwhile waits in the mailbox.
+    pub(super) const IN_TURN: Self = Self { suspends: true, in_flight: 1 };
 }
 
 impl Verticle for Echo {
     async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        ctx.serve(ECHO).in_flight(self.in_flight).register()?;
+        Ok(())
+    }
+}
+
+/// The same without a future of its own: Vert.x's way of writing a handler.
+pub(super) struct PlainEcho;
+
+impl Verticle for PlainEcho {
+    async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
         ctx.serve(ECHO).register()?;
         Ok(())
+    }
+}
+
+impl Handler<Arc<Body>> for PlainEcho {
+    type Reply = u64;
+
+    fn handle(&self, body: Arc<Body>, _: &Context<Self>) -> impl Future<Output = Result<u64, Failure>> {
+        ready(Ok(body.look()))
     }
 }
 
@@ -67,5 +96,24 @@ impl Handler<Arc<Body>> for Counter {
     async fn handle(&self, body: Arc<Body>, _: &Context<Self>) -> Result<(), Failure> {
         tick(&body);
         Ok(())
+    }
+}
+
+/// The same without a future of its own.
+pub(super) struct PlainCounter;
+
+impl Verticle for PlainCounter {
+    async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        ctx.serve(TICK).register()?;
+        Ok(())
+    }
+}
+
+impl Handler<Arc<Body>> for PlainCounter {
+    type Reply = ();
+
+    fn handle(&self, body: Arc<Body>, _: &Context<Self>) -> impl Future<Output = Result<(), Failure>> {
+        tick(&body);
+        ready(Ok(()))
     }
 }

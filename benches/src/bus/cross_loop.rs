@@ -123,6 +123,6 @@ fn bus_send() -> Result<Case, BoxError> {
 
 fn loops() -> Result<Loops, BoxError> {
     let loops = Loops::new()?;
-    loops.deploy_there(Deploy::new(|| Echo { suspends: false }))?;
+    loops.deploy_there(Deploy::new(|| Echo::AT_ONCE))?;
     Ok(loops)
 }

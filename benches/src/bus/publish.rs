@@ -7,8 +7,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::sync::broadcast;
 use tokio::task::spawn_local;
-use vertebra::{BoxError, Bus, Deploy};
+use vertebra::{BoxError, Bus, Deploy, Verticle};
 
 use crate::bare::Bare;
 use crate::body::Body;
@@ -17,13 +18,14 @@ use crate::question::{Case, Question};
 use crate::stopwatch::{Measured, Stopwatch};
 use crate::window::yield_once;
 
-use super::consumers::{Counter, TICK, tick, ticks};
+use super::channels::ROOM;
+use super::consumers::{Counter, PlainCounter, TICK, tick, ticks};
 
 /// Deliveries made before the publisher lets the consumers run: publishing never waits, so it must pace itself.
 const DELIVERIES_PER_TURN: u64 = 512;
 
 pub(super) fn to(consumers: usize) -> Result<Question, BoxError> {
-    let own = bus(consumers)?;
+    let own = bus("bus", consumers, || Counter)?;
     let (name, own) = match consumers {
         1 => ("publish to 1", own.ours()),
         8 => ("publish to 8", own.ours()),
@@ -32,7 +34,9 @@ pub(super) fn to(consumers: usize) -> Result<Question, BoxError> {
     let cases = vec![
         pushes(consumers, "bare pushes and pops", |body| tick(&body))?,
         pushes(consumers, "the same, a boxed async handler polled for each", poll_boxed)?,
+        broadcast(consumers)?,
         own,
+        bus("bus, handlers without a future", consumers, || PlainCounter)?.ours(),
     ];
     Ok(Question::new(name, cases))
 }
@@ -75,10 +79,39 @@ fn empty<T>(queue: &RefCell<VecDeque<T>>, handle: fn(T)) {
     }
 }
 
-fn bus(consumers: usize) -> Result<Case, BoxError> {
+/// Tokio's own way to tell many: each receiver is a task.
+fn broadcast(receivers: usize) -> Result<Case, BoxError> {
+    let bare = Bare::new()?;
+    Ok(Case::new("tokio broadcast", move |operations| {
+        bare.run(async move {
+            let (sender, _) = broadcast::channel::<Arc<Body>>(ROOM);
+            for _ in 0..receivers {
+                let mut receiver = sender.subscribe();
+                spawn_local(async move {
+                    while let Ok(body) = receiver.recv().await {
+                        tick(&body);
+                    }
+                });
+            }
+            let mut reached = 0;
+            let published = |body: &Arc<Body>| reached += sender.send(body.clone()).unwrap_or(0);
+            let measured = publish_all(receivers as u64, operations, published).await;
+            match reached as u64 == operations * receivers as u64 {
+                true => Ok(measured),
+                false => Err("a receiver is missing".into()),
+            }
+        })
+    }))
+}
+
+fn bus<V: Verticle>(
+    name: &str,
+    consumers: usize,
+    counter: impl Fn() -> V + Send + Sync + 'static,
+) -> Result<Case, BoxError> {
     let loops = Loops::new()?;
-    loops.deploy_here(Deploy::new(|| Counter).instances(consumers))?;
-    Ok(Case::new("bus", move |operations| {
+    loops.deploy_here(Deploy::new(counter).instances(consumers))?;
+    Ok(Case::new(name, move |operations| {
         loops.drive(Inside::Task, move |bus| publish_on(bus, consumers as u64, operations))
     }))
 }

@@ -1,7 +1,7 @@
 //! Request and reply on one loop.
 
 use tokio::task::spawn_local;
-use vertebra::{BoxError, Deploy};
+use vertebra::{BoxError, Deploy, Verticle};
 
 use crate::bare::Bare;
 use crate::body::Body;
@@ -10,7 +10,7 @@ use crate::question::{Case, Question};
 use crate::window::windowed;
 
 use super::channels::{ROOM, ask_flume, ask_mpsc, mpsc, serve_flume, serve_mpsc};
-use super::consumers::{ECHO, Echo};
+use super::consumers::{ECHO, Echo, PlainEcho};
 use super::table::Table;
 
 /// Requests open at a time in the window question.
@@ -22,9 +22,11 @@ pub(super) fn ping_pong() -> Result<Question, BoxError> {
         mpsc_oneshot(1)?,
         flume_oneshot(1)?,
         direct_call()?,
-        bus("bus, handler finishes at once", 1, Inside::Task, false)?.at_most(0.4),
-        bus("bus, the same from a handler", 1, Inside::Handler, false)?.at_most(0.4),
-        bus("bus, handler suspends once", 1, Inside::Task, true)?.at_most(0.9),
+        bus("bus, handler finishes at once", 1, Inside::Task, || Echo::AT_ONCE)?.at_most(0.4),
+        bus("bus, the same from a handler", 1, Inside::Handler, || Echo::AT_ONCE)?.at_most(0.4),
+        bus("bus, the same, handler without a future", 1, Inside::Task, || PlainEcho)?.ours(),
+        kept("bus, the same, a sender that keeps the route", 1)?.ours(),
+        bus("bus, handler suspends once", 1, Inside::Task, || Echo::SUSPENDS)?.at_most(0.9),
     ];
     Ok(Question::new("request, same loop, one at a time", cases))
 }
@@ -34,8 +36,9 @@ pub(super) fn window() -> Result<Question, BoxError> {
     let cases = vec![
         flume_oneshot(WINDOW)?,
         mpsc_oneshot(WINDOW)?,
-        bus("bus, handler finishes at once", WINDOW, Inside::Task, false)?.at_most(0.5),
-        bus("bus, handler suspends once", WINDOW, Inside::Task, true)?.at_most(1.0),
+        bus("bus, handler finishes at once", WINDOW, Inside::Task, || Echo::AT_ONCE)?.at_most(0.5),
+        bus("bus, handler suspends once", WINDOW, Inside::Task, || Echo::SUSPENDS)?.at_most(1.0),
+        bus("bus, the same, one after the other", WINDOW, Inside::Task, || Echo::IN_TURN)?.at_most(1.0),
     ];
     Ok(Question::new("request, same loop, 256 at a time", cases))
 }
@@ -78,13 +81,29 @@ fn direct_call() -> Result<Case, BoxError> {
     }))
 }
 
-fn bus(name: &str, window: u64, inside: Inside, suspends: bool) -> Result<Case, BoxError> {
+fn bus<V: Verticle>(
+    name: &str,
+    window: u64,
+    inside: Inside,
+    echo: impl Fn() -> V + Send + Sync + 'static,
+) -> Result<Case, BoxError> {
     let loops = Loops::new()?;
-    loops.deploy_here(Deploy::new(move || Echo { suspends }))?;
+    loops.deploy_here(Deploy::new(echo))?;
     Ok(Case::new(name, move |operations| {
         loops.drive(inside, move |bus| {
             let body = Body::new();
             windowed(window, operations, async move || Ok(bus.request(ECHO, body.clone()).await?))
+        })
+    }))
+}
+
+fn kept(name: &str, window: u64) -> Result<Case, BoxError> {
+    let loops = Loops::new()?;
+    loops.deploy_here(Deploy::new(|| Echo::AT_ONCE))?;
+    Ok(Case::new(name, move |operations| {
+        loops.drive(Inside::Task, move |bus| {
+            let (sender, body) = (bus.sender(ECHO), Body::new());
+            windowed(window, operations, async move || Ok(sender.request(body.clone()).await?))
         })
     }))
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::task::spawn_local;
-use vertebra::{BoxError, Bus, Deploy, RequestError};
+use vertebra::{BoxError, Bus, Deploy, RequestError, Verticle};
 
 use crate::bare::Bare;
 use crate::body::Body;
@@ -16,10 +16,16 @@ use crate::stopwatch::{Measured, Stopwatch};
 use crate::window::yield_once;
 
 use super::channels::ROOM;
-use super::consumers::{ECHO, Echo};
+use super::consumers::{ECHO, Echo, PlainEcho};
 
 pub(super) fn pipelined() -> Result<Question, BoxError> {
-    let cases = vec![flume()?, deque()?, bus()?, kept()?.at_most(1.0)];
+    let cases = vec![
+        flume()?,
+        deque()?,
+        bus("bus", || Echo::AT_ONCE)?.ours(),
+        bus("bus, handler without a future", || PlainEcho)?.ours(),
+        kept()?.at_most(1.0),
+    ];
     Ok(Question::new("send, same loop", cases))
 }
 
@@ -80,15 +86,15 @@ fn pop<T>(queue: &RefCell<VecDeque<T>>) -> Option<T> {
     queue.borrow_mut().pop_front()
 }
 
-fn bus() -> Result<Case, BoxError> {
+fn bus<V: Verticle>(name: &str, echo: impl Fn() -> V + Send + Sync + 'static) -> Result<Case, BoxError> {
     let loops = Loops::new()?;
-    loops.deploy_here(Deploy::new(|| Echo { suspends: false }))?;
-    Ok(Case::new("bus", move |operations| loops.drive(Inside::Task, move |bus| send_all(bus, operations))))
+    loops.deploy_here(Deploy::new(echo))?;
+    Ok(Case::new(name, move |operations| loops.drive(Inside::Task, move |bus| send_all(bus, operations))))
 }
 
 fn kept() -> Result<Case, BoxError> {
     let loops = Loops::new()?;
-    loops.deploy_here(Deploy::new(|| Echo { suspends: false }))?;
+    loops.deploy_here(Deploy::new(|| Echo::AT_ONCE))?;
     Ok(Case::new("bus, a sender that keeps the route", move |operations| {
         loops.drive(Inside::Task, move |bus| async move {
             let sender = bus.sender(ECHO);
