@@ -93,7 +93,7 @@ impl Bus {
     /// # Ok::<(), BoxError>(())
     /// ```
     pub fn request<M: Message, R: Message>(&self, to: Address<M, R>, message: M) -> Request<'_, M, R> {
-        Request::new(self, to, message)
+        Request::new(self, to, self.shared.options.request_timeout, message, Headers::default())
     }
 
     /// Hands a message to one consumer, waiting for room in its mailbox.

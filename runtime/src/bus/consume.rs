@@ -4,6 +4,7 @@ use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use crate::address::Name;
 use crate::error::Failure;
@@ -26,9 +27,9 @@ pub(crate) struct ConsumerKey {
 }
 
 /// What became of a request of this loop.
-pub(crate) enum Asked<R> {
-    /// The handler finished at once.
-    Done(Result<R, Failure>),
+pub(crate) enum Asked {
+    /// The handler finished at once, and its result is where it was to be put.
+    Done,
     /// The caller waits under this key in this table.
     Waits(u32, ReplyKey),
     /// There is no room.
@@ -47,9 +48,17 @@ pub(crate) enum Expected {
 
 /// A consumer as its callers see it, the handler's future type forgotten.
 pub(crate) trait Consume<M, R>: AnyConsumer {
-    /// Asks for a reply within `timeout` nanoseconds. Runs the handler now, if that cannot be told from queueing the
-    /// message and running it next.
-    fn ask(&self, core: &Rc<LoopCore>, message: M, headers: Headers, timeout: u64, asking: &Waker) -> Asked<R>;
+    /// Asks for a reply within that time. Runs the handler now, if that cannot be told from queueing the message and
+    /// running it next; what it gives then is put into `result`, and moved no more than that.
+    fn ask(
+        &self,
+        core: &Rc<LoopCore>,
+        message: M,
+        headers: Headers,
+        timeout: Duration,
+        asking: &Waker,
+        result: &mut Option<Result<R, Failure>>,
+    ) -> Asked;
     /// Puts a message of this loop into the mailbox that nobody waits for a reply to; `false`: there is no room.
     /// It is moved out of where it is when it is taken, and not before: moving it about costs more than all the rest.
     fn offer(&self, core: &LoopCore, unsent: &mut Option<(M, Headers)>) -> bool;

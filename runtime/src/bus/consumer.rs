@@ -12,6 +12,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use crate::error::Failure;
 use crate::event_loop::LoopCore;
@@ -30,6 +31,7 @@ use super::slots::Slots;
 use super::tally::Tally;
 use super::trail::{Trail, spans_wanted};
 
+use handlers::Begun;
 use replying::ReplyOutbox;
 
 /// Bounds of a consumer.
@@ -53,7 +55,7 @@ pub(crate) struct Standing {
 /// looks at it: of a million consumers, most are in no cache.
 #[repr(C)]
 pub(crate) struct LocalConsumer<M, R, F, S> {
-    queue: RefCell<Mailbox<Envelope<M>>>,
+    queue: Mailbox<Envelope<M>>,
     /// Handlers that may still begin; `usize::MAX` when nobody has said how many.
     demand: Cell<usize>,
     /// Published messages that are expected next, before whatever is queued.
@@ -126,7 +128,7 @@ where
     pub(crate) fn new(standing: Standing, tally: Tally, start: S) -> Self {
         let Standing { key, whose, bounds, credit, served, kept } = standing;
         Self {
-            queue: RefCell::default(),
+            queue: Mailbox::default(),
             demand: Cell::new(FLOWING),
             expected: Cell::new(0),
             theirs: Cell::new(0),
@@ -174,7 +176,7 @@ where
     /// Whether a handler that begins now overtakes nobody.
     #[inline]
     fn is_free(&self) -> bool {
-        self.may_take_next() && self.queue.borrow().is_empty() && self.open.get()
+        self.may_take_next() && self.queue.is_empty() && self.open.get()
     }
 
     #[inline]
@@ -185,7 +187,7 @@ where
     /// Messages of this loop that wait for their handler, published ones that are not handed in yet among them.
     #[inline]
     fn queued(&self) -> usize {
-        self.queue.borrow().len() - self.theirs.get() + self.expected.get()
+        self.queue.len() - self.theirs.get() + self.expected.get()
     }
 
     /// A published message that was expected is here, or is lost; gives whether there was no room beside it.
@@ -206,10 +208,18 @@ where
     }
 
     /// Room has come, or the last handler has finished: whoever waits for that hears of it.
+    #[inline]
     fn after_work(&self, core: &LoopCore, returned: usize) {
         if returned > 0 {
             self.credit.give_back(returned);
         }
+        if !self.queue.is_empty() || !self.open.get() {
+            self.go_on_or_end(core);
+        }
+    }
+
+    #[cold]
+    fn go_on_or_end(&self, core: &LoopCore) {
         self.schedule_if_ready(core);
         if !self.open.get() && self.is_drained() {
             self.credit.waiters.wake();
@@ -220,7 +230,7 @@ where
     }
 
     fn schedule_if_ready(&self, core: &LoopCore) {
-        if self.may_take_next() && !self.queue.borrow().is_empty() {
+        if self.may_take_next() && !self.queue.is_empty() {
             self.schedule(core);
         }
     }
@@ -228,7 +238,7 @@ where
     /// Puts a message of this loop behind what is queued.
     #[inline]
     fn push(&self, core: &LoopCore, message: M, headers: Headers, reply_to: ReplyTo) {
-        self.queue.borrow_mut().push_back(|| Envelope { message, headers, reply_to, holds_credit: false });
+        self.queue.push_back(|| Envelope { message, headers, reply_to });
         if self.may_take_next() {
             self.schedule(core);
         }
@@ -249,19 +259,24 @@ where
     F: Future<Output = Result<R, Failure>> + 'static,
     S: Fn(M, Headers) -> F + 'static,
 {
-    fn ask(&self, core: &Rc<LoopCore>, message: M, headers: Headers, timeout: u64, asking: &Waker) -> Asked<R> {
+    fn ask(
+        &self,
+        core: &Rc<LoopCore>,
+        message: M,
+        headers: Headers,
+        timeout: Duration,
+        asking: &Waker,
+        result: &mut Option<Result<R, Failure>>,
+    ) -> Asked {
         // What is in the queue was there first. What is being delivered has begun: it is taken out one at a time. What
         // somebody looks at on its way goes all of the way.
         if !is_looked_at(core) && self.is_free() && core.depth() < DEPTH_MAX && !core.puts_off() {
-            let slot = match self.begin(core, message, headers, ReplyTo::NOBODY) {
-                Ok(result) => {
-                    if result.is_err() {
-                        self.tally.fail();
-                    }
-                    self.after_work(core, 0);
-                    return Asked::Done(result);
+            let Begun::Suspended(slot) = self.begin(core, message, headers, ReplyTo::NOBODY, result) else {
+                if !matches!(result, Some(Ok(_))) {
+                    self.tally.fail();
                 }
-                Err(slot) => slot,
+                self.after_work(core, 0);
+                return Asked::Done;
             };
             let replies = self.replies(core);
             let key = replies.wait(core, timeout, asking);
@@ -299,7 +314,7 @@ where
         if self.discarded.get() || !self.has_room() {
             return Expected::Full;
         }
-        if !self.may_begin() || !self.queue.borrow().is_empty() {
+        if !self.may_begin() || !self.queue.is_empty() {
             return Expected::Behind;
         }
         self.expected.set(self.expected.get() + 1);
@@ -313,13 +328,14 @@ where
             return;
         }
         if self.may_begin() && self.ahead.get() == 0 && !is_looked_at(core) {
-            if let Ok(result) = self.begin(core, message, headers, ReplyTo::PUBLISHED) {
-                self.reply(core, ReplyTo::PUBLISHED, result);
+            let mut result = None;
+            if let Begun::Finished = self.begin(core, message, headers, ReplyTo::PUBLISHED, &mut result) {
+                self.reply(core, ReplyTo::PUBLISHED, &mut result);
             }
         } else {
             // Those that came later wait until nothing is expected: they are all behind it.
-            let envelope = Envelope { message, headers, reply_to: ReplyTo::PUBLISHED, holds_credit: false };
-            self.queue.borrow_mut().insert(self.ahead.get(), envelope);
+            let envelope = Envelope { message, headers, reply_to: ReplyTo::PUBLISHED };
+            self.queue.insert(self.ahead.get(), envelope);
             self.ahead.set(self.ahead.get() + 1);
         }
         self.after_expected(core, was_full);
@@ -336,15 +352,15 @@ where
 
     fn enqueue(&self, core: &LoopCore, envelope: Envelope<M>) -> Result<(), Envelope<M>> {
         // A message from another loop has its room already: that is what the credit is.
-        let room = envelope.holds_credit || self.has_room();
+        let room = envelope.holds_credit() || self.has_room();
         if !room || self.discarded.get() {
-            if envelope.holds_credit {
+            if envelope.holds_credit() {
                 self.credit.give_back(1);
             }
             return Err(envelope);
         }
-        self.theirs.set(self.theirs.get() + usize::from(envelope.holds_credit));
-        self.queue.borrow_mut().push_back(|| envelope);
+        self.theirs.set(self.theirs.get() + usize::from(envelope.holds_credit()));
+        self.queue.push_back(|| envelope);
         if self.may_take_next() {
             self.schedule(core);
         }

@@ -38,7 +38,7 @@ impl<M: Message, R: Message> Batch for RemoteMessage<M, R> {
     fn deliver(items: Vec<Self>, core: &Rc<LoopCore>) {
         for item in items {
             let envelope =
-                Envelope { message: item.message, headers: item.headers, reply_to: item.reply_to, holds_credit: true };
+                Envelope { message: item.message, headers: item.headers, reply_to: item.reply_to.with_credit() };
             hand_in::<M, R>(core, item.to, envelope);
         }
     }
@@ -68,8 +68,8 @@ impl<M: Message, R: Message> Batch for Asked<M, R> {
     fn deliver(items: Vec<Self>, core: &Rc<LoopCore>) {
         for item in items {
             let key = core.replies::<R>().wait_for(core, item.deadline, item.asking);
-            let reply_to = ReplyTo::local(key);
-            let envelope = Envelope { message: item.message, headers: item.headers, reply_to, holds_credit: true };
+            let reply_to = ReplyTo::local(key).with_credit();
+            let envelope = Envelope { message: item.message, headers: item.headers, reply_to };
             hand_in::<M, R>(core, item.to, envelope);
         }
     }

@@ -46,38 +46,40 @@ pub(super) struct FanOut<M, R> {
     message: RefCell<Option<M>>,
     headers: Headers,
     expecting: Expecting<M, R>,
+    /// How many expected it.
+    count: usize,
     next: Cell<usize>,
 }
 
 impl<M: Message + Clone, R: Message> FanOut<M, R> {
-    pub(super) fn new(message: M, headers: Headers, expecting: Expecting<M, R>) -> Self {
-        Self { message: RefCell::new(Some(message)), headers, expecting, next: Cell::new(0) }
+    pub(super) fn new(message: M, headers: Headers, expecting: Expecting<M, R>, count: usize) -> Self {
+        Self { message: RefCell::new(Some(message)), headers, expecting, count, next: Cell::new(0) }
     }
 
-    /// A clone for each, the message itself for the last.
-    fn hand_to_next(&self, core: &Rc<LoopCore>) -> bool {
-        let at = self.next.get();
-        let Some(consumer) = self.expecting.get(at) else { return false };
-        self.next.set(at + 1);
-        let is_last = self.expecting.get(at + 1).is_none();
-        // Nobody else looks at it: the entry is one turn's, and its turn is no part of another.
-        let message = if is_last { self.message.take() } else { self.message.borrow().clone() };
-        match message {
-            Some(message) => consumer.hand_in_published(core, message, self.headers.clone()),
-            None => consumer.published_is_lost(core),
+    /// A clone for each of the next, up to this one; the message itself for the last.
+    fn hand_to_next(&self, core: &Rc<LoopCore>, end: usize) {
+        while self.next.get() < end {
+            let at = self.next.get();
+            let Some(consumer) = self.expecting.get(at) else { break };
+            self.next.set(at + 1);
+            // Nobody else looks at it: the entry is one turn's, and its turn is no part of another.
+            let message = if at + 1 == self.count { self.message.take() } else { self.message.borrow().clone() };
+            match message {
+                Some(message) => consumer.hand_in_published(core, message, self.headers.clone()),
+                None => consumer.published_is_lost(core),
+            }
         }
-        true
     }
 }
 
 impl<M: Message + Clone, R: Message> HandOut for FanOut<M, R> {
     fn hand_out(&self, core: &Rc<LoopCore>, consumers: usize) -> bool {
-        let end = self.next.get() + consumers;
-        while self.expecting.get(self.next.get()).is_some() {
+        let end = self.count.min(self.next.get() + consumers);
+        while self.next.get() < self.count {
             if self.next.get() >= end || !has_budget_remaining() {
                 return false;
             }
-            let guarded = catch_unwind(AssertUnwindSafe(|| while self.next.get() < end && self.hand_to_next(core) {}));
+            let guarded = catch_unwind(AssertUnwindSafe(|| self.hand_to_next(core, end)));
             if let Err(panic) = guarded {
                 let panic = panic_text(panic.as_ref());
                 core.count_panic();

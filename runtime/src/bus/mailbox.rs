@@ -3,12 +3,14 @@
 //! Not the standard library's: there an element is put together elsewhere and copied into its place, which costs more than
 //! all the rest of a send. Here it is put together in its place.
 
-/// What waits, first in, first out.
+use std::cell::{Cell, RefCell};
+
+/// What waits, first in, first out. How much there is can be asked without a look into it.
 pub(super) struct Mailbox<T> {
     /// None, or a power of two.
-    places: Vec<Option<T>>,
-    first: usize,
-    len: usize,
+    places: RefCell<Vec<Option<T>>>,
+    first: Cell<usize>,
+    len: Cell<usize>,
 }
 
 /// Places of a mailbox that has something in it.
@@ -16,70 +18,87 @@ const PLACES_MIN: usize = 4;
 
 impl<T> Default for Mailbox<T> {
     fn default() -> Self {
-        Self { places: Vec::new(), first: 0, len: 0 }
+        Self { places: RefCell::default(), first: Cell::new(0), len: Cell::new(0) }
     }
 }
 
 impl<T> Mailbox<T> {
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.len.get()
     }
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len.get() == 0
     }
 
+    /// The place of what is at `at`, among so many.
     #[inline]
-    fn place(&self, at: usize) -> usize {
-        (self.first + at) & self.places.len().wrapping_sub(1)
+    fn place(&self, at: usize, places: usize) -> usize {
+        (self.first.get() + at) & places.wrapping_sub(1)
     }
 
     /// Puts in what `make` makes; it must not panic and runs nothing foreign.
     #[inline]
-    pub(super) fn push_back(&mut self, make: impl FnOnce() -> T) {
-        if self.len == self.places.len() {
-            self.grow();
+    pub(super) fn push_back(&self, make: impl FnOnce() -> T) {
+        let mut places = self.places.borrow_mut();
+        let len = self.len.get();
+        if len == places.len() {
+            self.grow(&mut places);
         }
-        let place = self.place(self.len);
-        self.len += 1;
-        let place = &mut self.places[place];
+        let place = self.place(len, places.len());
+        self.len.set(len + 1);
         // Free places are empty: there is nothing to drop, and saying so lets the value be made in its place.
-        std::mem::forget(place.replace(make()));
+        std::mem::forget(places[place].replace(make()));
     }
 
     #[inline]
-    pub(super) fn pop_front(&mut self) -> Option<T> {
-        if self.len == 0 {
+    pub(super) fn pop_front(&self) -> Option<T> {
+        let len = self.len.get();
+        if len == 0 {
             return None;
         }
-        let place = self.first;
-        self.first = self.place(1);
-        self.len -= 1;
-        self.places[place].take()
+        let mut places = self.places.borrow_mut();
+        let first = self.first.get();
+        self.first.set(self.place(1, places.len()));
+        self.len.set(len - 1);
+        places[first].take()
     }
 
     /// Puts one in before what is at `at`, or behind all.
-    pub(super) fn insert(&mut self, at: usize, value: T) {
+    pub(super) fn insert(&self, at: usize, value: T) {
         self.push_back(|| value);
-        for behind in (at + 1..self.len).rev() {
-            let (a, b) = (self.place(behind - 1), self.place(behind));
-            self.places.swap(a, b);
+        let mut places = self.places.borrow_mut();
+        for behind in (at + 1..self.len()).rev() {
+            let (a, b) = (self.place(behind - 1, places.len()), self.place(behind, places.len()));
+            places.swap(a, b);
+        }
+    }
+
+    /// Takes all of it away.
+    pub(super) fn take(&self) -> Self {
+        Self {
+            places: RefCell::new(self.places.take()),
+            first: Cell::new(self.first.take()),
+            len: Cell::new(self.len.take()),
         }
     }
 
     #[cfg(test)]
-    fn iter(&self) -> impl Iterator<Item = &T> {
-        (0..self.len).filter_map(|at| self.places[self.place(at)].as_ref())
+    fn all(&self) -> Vec<T>
+    where
+        T: Clone,
+    {
+        let places = self.places.borrow();
+        (0..self.len()).filter_map(|at| places[self.place(at, places.len())].clone()).collect()
     }
 
     #[cold]
-    fn grow(&mut self) {
-        self.places.rotate_left(self.first);
-        self.first = 0;
-        let places = (self.places.len() * 2).max(PLACES_MIN);
-        self.places.resize_with(places, || None);
+    fn grow(&self, places: &mut Vec<Option<T>>) {
+        places.rotate_left(self.first.take());
+        let more = (places.len() * 2).max(PLACES_MIN);
+        places.resize_with(more, || None);
     }
 }
 
@@ -105,7 +124,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_holds_the_same_as_a_queue_of_the_standard_library(steps in prop::collection::vec(step(), 0..200)) {
-            let (mut own, mut known) = (Mailbox::default(), VecDeque::new());
+            let (own, mut known) = (Mailbox::default(), VecDeque::new());
             for (number, step) in steps.into_iter().enumerate() {
                 match step {
                     Step::Push => {
@@ -118,7 +137,7 @@ mod tests {
                         known.insert(at.min(known.len()), number);
                     }
                 }
-                prop_assert!(own.iter().eq(&known));
+                prop_assert!(own.all().iter().eq(&known));
                 prop_assert_eq!((own.len(), own.is_empty()), (known.len(), known.is_empty()));
             }
             while let Some(next) = own.pop_front() {

@@ -83,7 +83,7 @@ pub(super) fn from_loop<M: Message + Clone, R: Message>(
     if expected > 0
         && let Some(message) = message
     {
-        core.hand_out_later(Box::new(FanOut::new(message, headers, expecting)));
+        core.hand_out_later(Box::new(FanOut::new(message, headers, expecting, expected)));
     }
     published
 }

@@ -1,8 +1,10 @@
 //! Requests that wait for their reply: one slot each, on the loop that asked.
 
 use std::cell::{Cell, RefCell};
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use slab::Slab;
 
@@ -14,13 +16,14 @@ use crate::message::Message;
 use crate::panic::contain;
 
 use super::outbox::Batch;
+use super::timer::nanos;
 
 /// Which slot, and which of its occupants: a late reply to an earlier one finds the wrong generation and is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReplyKey {
     pub(super) slot: u32,
     /// Wide enough never to come round: a reply may be late by hours, and a loop may ask millions of times a second.
-    pub(super) generation: u64,
+    pub(super) generation: NonZeroU64,
 }
 
 /// How a request ended, seen from the bus.
@@ -31,7 +34,7 @@ pub(crate) enum Outcome<R> {
 }
 
 struct Slot<R> {
-    generation: u64,
+    generation: NonZeroU64,
     deadline: u64,
     /// The reading of the clock that the deadline was made from.
     reading: u64,
@@ -59,21 +62,22 @@ pub(crate) struct Replies<R> {
     /// Which of its loop's tables this is.
     pub(crate) table: u32,
     slots: RefCell<Slab<Slot<R>>>,
-    generation: Cell<u64>,
+    /// Of the next request.
+    generation: Cell<NonZeroU64>,
     /// No slot's deadline is earlier. May be earlier than all of them: then a sweep finds nothing and sets it anew.
     earliest: Cell<u64>,
 }
 
 impl<R: Message> Replies<R> {
     pub(crate) fn new(table: u32) -> Self {
-        Self { table, slots: RefCell::default(), generation: Cell::new(0), earliest: Cell::new(u64::MAX) }
+        Self { table, slots: RefCell::default(), generation: Cell::new(NonZeroU64::MIN), earliest: Cell::new(u64::MAX) }
     }
 
-    /// Takes a slot for a request of this loop that must end `timeout` nanoseconds from now, and wakes who asks then.
-    pub(crate) fn wait(&self, core: &LoopCore, timeout: u64, asking: &Waker) -> ReplyKey {
+    /// Takes a slot for a request of this loop that must end within that time from now, and wakes who asks then.
+    pub(crate) fn wait(&self, core: &LoopCore, timeout: Duration, asking: &Waker) -> ReplyKey {
         let asking = asking.clone();
         let (now, reading) = core.tick_for_deadline();
-        self.take_slot(core, now.saturating_add(timeout), reading, State::Waiting(asking))
+        self.take_slot(core, now.saturating_add(nanos(timeout)), reading, State::Waiting(asking))
     }
 
     /// Takes a slot for a request of a thread that is no event loop; it must end by `deadline`.
@@ -82,8 +86,8 @@ impl<R: Message> Replies<R> {
     }
 
     fn take_slot(&self, core: &LoopCore, deadline: u64, reading: u64, state: State<R>) -> ReplyKey {
-        let generation = self.generation.get() + 1;
-        self.generation.set(generation);
+        let generation = self.generation.get();
+        self.generation.set(generation.saturating_add(1));
         let slot = self.slots.borrow_mut().insert(Slot { generation, deadline, reading, state });
         if deadline < self.earliest.get() {
             self.earliest.set(deadline);

@@ -23,7 +23,6 @@ use super::intercept::{At, Kind};
 use super::registry::Spoken;
 use super::replies::{Outcome, ReplyKey};
 use super::route::{Reached, Remote, reach};
-use super::timer::nanos;
 
 /// A request on its way; see [`Bus::request`].
 #[must_use = "a request does nothing until it is awaited"]
@@ -52,9 +51,8 @@ enum State<R> {
 impl<M: Message, R: Message> Unpin for Request<'_, M, R> {}
 
 impl<'b, M: Message, R: Message> Request<'b, M, R> {
-    pub(super) fn new(bus: &'b Bus, to: Address<M, R>, message: M) -> Self {
-        let timeout = bus.shared.options.request_timeout;
-        Self { bus, to, timeout, unsent: Some((message, Headers::default())), state: State::New }
+    pub(super) fn new(bus: &'b Bus, to: Address<M, R>, timeout: Duration, message: M, headers: Headers) -> Self {
+        Self { bus, to, timeout, unsent: Some((message, headers)), state: State::New }
     }
 
     /// How long to wait for the reply, at least a millisecond. Counted from when the request is first polled.
@@ -130,10 +128,15 @@ impl<'b, M: Message, R: Message> Request<'b, M, R> {
     ) -> Poll<Result<R, RequestError>> {
         match reach(core, &self.to) {
             Ok(Reached::Local(consumer)) => {
-                match consumer.ask(core, message, headers, nanos(self.timeout), asking) {
-                    // Said as it is: a result that is put together elsewhere and moved costs more than the handler.
-                    Asked::Done(Ok(reply)) => return Poll::Ready(Ok(reply)),
-                    Asked::Done(Err(failure)) => return Poll::Ready(Err(RequestError::Failed(failure))),
+                let mut result = None;
+                match consumer.ask(core, message, headers, self.timeout, asking, &mut result) {
+                    Asked::Done => {
+                        return match result {
+                            Some(Ok(reply)) => Poll::Ready(Ok(reply)),
+                            Some(Err(failure)) => Poll::Ready(Err(RequestError::Failed(failure))),
+                            None => Poll::Ready(Err(self.closed())),
+                        };
+                    }
                     Asked::Full => return Poll::Ready(Err(self.overloaded())),
                     Asked::Waits(table, key) => {
                         self.state = State::Waiting { event_loop: loop_number(core), table, key };
@@ -167,7 +170,7 @@ impl<'b, M: Message, R: Message> Request<'b, M, R> {
         asking: &Waker,
     ) {
         let replies = core.replies::<R>();
-        let key = replies.wait(core, nanos(self.timeout), asking);
+        let key = replies.wait(core, self.timeout, asking);
         self.state = State::Waiting { event_loop: loop_number(core), table: replies.table, key };
         let reply_to = ReplyTo::remote(loop_number(core), key);
         let reply = std::marker::PhantomData;
@@ -179,6 +182,7 @@ impl<'b, M: Message, R: Message> Request<'b, M, R> {
     }
 
     /// Takes the request away from the loop it was begun on; that loop is told, wherever this is.
+    #[cold]
     fn let_go(&mut self) {
         let State::Waiting { event_loop, key, .. } = self.state else { return };
         self.state = State::Ended;
@@ -274,8 +278,11 @@ impl<M: Message, R: Message> Request<'_, M, R> {
 }
 
 impl<M: Message, R: Message> Drop for Request<'_, M, R> {
+    #[inline]
     fn drop(&mut self) {
-        self.let_go();
+        if matches!(self.state, State::Waiting { .. }) {
+            self.let_go();
+        }
     }
 }
 

@@ -16,6 +16,28 @@ use super::request::Request;
 use super::route::LocalRoute;
 use super::send::{Attempt, Sending, attempt, intercept, offer_to};
 
+/// What a sender and a publisher have alike: an address, what goes with each message, and the way there.
+struct Line<M, R> {
+    bus: Bus,
+    to: Address<M, R>,
+    headers: Headers,
+    /// `None` on a thread that is no event loop of this runtime.
+    kept: Option<Kept<M, R>>,
+}
+
+impl<M: Message, R: Message> Line<M, R> {
+    fn new(bus: &Bus, to: Address<M, R>) -> Self {
+        let kept = current_of(&bus.shared).map(|core| Kept { core, route: RefCell::default() });
+        Self { bus: bus.clone(), to, headers: Headers::default(), kept }
+    }
+}
+
+impl<M: Message, R: Message> Clone for Line<M, R> {
+    fn clone(&self) -> Self {
+        Self { headers: self.headers.clone(), ..Self::new(&self.bus, self.to.clone()) }
+    }
+}
+
 /// The way to an address as one loop knows it. What it leads to is let go with the registration, not with this.
 struct Kept<M, R> {
     core: Rc<LoopCore>,
@@ -23,11 +45,6 @@ struct Kept<M, R> {
 }
 
 impl<M: Message, R: Message> Kept<M, R> {
-    /// `None` on a thread that is no event loop of this runtime.
-    fn here(bus: &Bus) -> Option<Self> {
-        current_of(&bus.shared).map(|core| Self { core, route: RefCell::default() })
-    }
-
     /// Looks for the way anew; `None` when nobody serves the address.
     #[cold]
     fn find(&self, to: &Address<M, R>) -> Option<Rc<LocalRoute<M, R>>> {
@@ -59,17 +76,13 @@ impl<M: Message, R: Message> Kept<M, R> {
 /// # }).unwrap();
 /// ```
 pub struct Sender<M, R = ()> {
-    bus: Bus,
-    to: Address<M, R>,
+    line: Line<M, R>,
     timeout: Duration,
-    headers: Headers,
-    kept: Option<Kept<M, R>>,
 }
 
 impl<M: Message, R: Message> Sender<M, R> {
     pub(super) fn new(bus: &Bus, to: Address<M, R>) -> Self {
-        let timeout = bus.shared.options.request_timeout;
-        Self { bus: bus.clone(), to, timeout, headers: Headers::default(), kept: Kept::here(bus) }
+        Self { line: Line::new(bus, to), timeout: bus.shared.options.request_timeout }
     }
 
     /// How long a send waits for room, and a request for its reply; at least a millisecond. The default is that of
@@ -83,20 +96,20 @@ impl<M: Message, R: Message> Sender<M, R> {
     /// Adds a header to each message from now on.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.append(name, value);
+        self.line.headers.append(name, value);
         self
     }
 
     /// Replaces the headers that each message gets from now on.
     #[must_use]
     pub fn headers(mut self, all: Headers) -> Self {
-        self.headers = all;
+        self.line.headers = all;
         self
     }
 
     /// The address it sends to.
     pub fn address(&self) -> &Address<M, R> {
-        &self.to
+        &self.line.to
     }
 
     /// Hands a message to one consumer, waiting for room in its mailbox; see [`Bus::send`].
@@ -106,15 +119,15 @@ impl<M: Message, R: Message> Sender<M, R> {
     /// # Errors
     /// [`SendError`], with the message inside, when it was not sent.
     pub async fn send(&self, message: M) -> Result<(), SendError<M>> {
-        let mut unsent = Some((message, self.headers.clone()));
-        let seen = intercept(&self.bus, &self.to, &mut unsent);
+        let mut unsent = Some((message, self.line.headers.clone()));
+        let seen = intercept(&self.line.bus, &self.line.to, &mut unsent);
         match seen.unwrap_or_else(|| self.attempt(&mut unsent)) {
             Attempt::Full(_) => {
                 // In a box: it is rare, and the usual send is smaller for it.
-                let sending = Sending::not_yet(&self.bus, self.to.clone(), self.timeout, unsent);
+                let sending = Sending::not_yet(&self.line.bus, self.line.to.clone(), self.timeout, unsent);
                 Box::pin(sending).await
             }
-            other => other.at_once(&self.bus, &self.to, &mut unsent),
+            other => other.at_once(&self.line.bus, &self.line.to, &mut unsent),
         }
     }
 
@@ -123,42 +136,41 @@ impl<M: Message, R: Message> Sender<M, R> {
     /// # Errors
     /// [`SendError`], with the message inside, when it was not sent.
     pub fn try_send(&self, message: M) -> Result<(), SendError<M>> {
-        let mut unsent = Some((message, self.headers.clone()));
-        let seen = intercept(&self.bus, &self.to, &mut unsent);
-        seen.unwrap_or_else(|| self.attempt(&mut unsent)).at_once(&self.bus, &self.to, &mut unsent)
+        let mut unsent = Some((message, self.line.headers.clone()));
+        let seen = intercept(&self.line.bus, &self.line.to, &mut unsent);
+        seen.unwrap_or_else(|| self.attempt(&mut unsent)).at_once(&self.line.bus, &self.line.to, &mut unsent)
     }
 
     /// Asks one consumer, with these options; see [`Bus::request`].
     pub fn request(&self, message: M) -> Request<'_, M, R> {
-        let request = self.bus.request(self.to.clone(), message);
-        request.timeout(self.timeout).headers(self.headers.clone())
+        let line = &self.line;
+        Request::new(&line.bus, line.to.clone(), self.timeout, message, line.headers.clone())
     }
 
     #[inline]
     fn attempt(&self, unsent: &mut Option<(M, Headers)>) -> Attempt {
-        if let Some(kept) = &self.kept {
+        if let Some(kept) = &self.line.kept {
             if let Some(route) = &*kept.route.borrow()
                 && let Some(target) = route.lend(&kept.core)
-                && let Some(attempt) = offer_to(&kept.core, &self.to, &target, unsent)
+                && let Some(attempt) = offer_to(&kept.core, &self.line.to, &target, unsent)
             {
                 return attempt;
             }
-            drop(kept.find(&self.to));
+            drop(kept.find(&self.line.to));
         }
-        attempt(&self.bus, &self.to, unsent)
+        attempt(&self.line.bus, &self.line.to, unsent)
     }
 }
 
 impl<M: Message, R: Message> Clone for Sender<M, R> {
     fn clone(&self) -> Self {
-        let headers = self.headers.clone();
-        Self { timeout: self.timeout, headers, ..Self::new(&self.bus, self.to.clone()) }
+        Self { line: self.line.clone(), timeout: self.timeout }
     }
 }
 
 impl<M, R> fmt::Debug for Sender<M, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender").field("to", &self.to).field("timeout", &self.timeout).finish_non_exhaustive()
+        f.debug_struct("Sender").field("to", &self.line.to).field("timeout", &self.timeout).finish_non_exhaustive()
     }
 }
 
@@ -175,64 +187,61 @@ impl<M, R> fmt::Debug for Sender<M, R> {
 /// # });
 /// ```
 pub struct Publisher<M, R = ()> {
-    bus: Bus,
-    to: Address<M, R>,
-    headers: Headers,
-    kept: Option<Kept<M, R>>,
+    line: Line<M, R>,
 }
 
 impl<M: Message + Clone, R: Message> Publisher<M, R> {
     pub(super) fn new(bus: &Bus, to: Address<M, R>) -> Self {
-        Self { bus: bus.clone(), to, headers: Headers::default(), kept: Kept::here(bus) }
+        Self { line: Line::new(bus, to) }
     }
 
     /// Adds a header to each message from now on.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.append(name, value);
+        self.line.headers.append(name, value);
         self
     }
 
     /// Replaces the headers that each message gets from now on.
     #[must_use]
     pub fn headers(mut self, all: Headers) -> Self {
-        self.headers = all;
+        self.line.headers = all;
         self
     }
 
     /// The address it publishes to.
     pub fn address(&self) -> &Address<M, R> {
-        &self.to
+        &self.line.to
     }
 
     /// Hands a clone of the message to every consumer that has room; see [`Bus::publish`].
     pub fn publish(&self, message: M) -> Published {
-        if let Some(kept) = &self.kept
-            && !self.bus.shared.interceptors.any()
+        if let Some(kept) = &self.line.kept
+            && !self.line.bus.shared.interceptors.any()
         {
             let known = kept.route.borrow().clone();
-            if let Some(route) = known.or_else(|| kept.find(&self.to)) {
+            if let Some(route) = known.or_else(|| kept.find(&self.line.to)) {
                 let targets = route.all(&kept.core);
                 if !targets.is_empty() {
                     route.count_sent();
-                    let published = publish::from_loop(&kept.core, &targets, message, self.headers.clone());
-                    return publish::count_dropped(&self.bus, &self.to, published);
+                    let published = publish::from_loop(&kept.core, &targets, message, self.line.headers.clone());
+                    return publish::count_dropped(&self.line.bus, &self.line.to, published);
                 }
-                drop(kept.find(&self.to));
+                drop(kept.find(&self.line.to));
             }
         }
-        publish::publish(&self.bus, &self.to, message, self.headers.clone())
+        publish::publish(&self.line.bus, &self.line.to, message, self.line.headers.clone())
     }
 }
 
 impl<M: Message + Clone, R: Message> Clone for Publisher<M, R> {
     fn clone(&self) -> Self {
-        Self { headers: self.headers.clone(), ..Self::new(&self.bus, self.to.clone()) }
+        Self { line: self.line.clone() }
     }
 }
 
 impl<M, R> fmt::Debug for Publisher<M, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Publisher").field("to", &self.to).finish_non_exhaustive()
+        f.debug_struct("Publisher").field("to", &self.line.to).finish_non_exhaustive()
     }
 }

@@ -44,54 +44,52 @@ pub(super) struct Running<F> {
     waker: Waker,
 }
 
-/// What came of polling a handler. When it has ended, its future is gone.
-pub(super) enum Polled<T, O> {
+/// What came of polling a handler. When it has ended, its future is gone; what it gave is where it was to be put.
+pub(super) enum Polled {
     Pending,
-    Ready(T),
-    /// It finished, and panicked when it was dropped.
-    DropPanicked(O, Box<dyn Any + Send>),
+    Ready,
+    /// It has given something all the same when it panicked as it was dropped.
     Panicked(Box<dyn Any + Send>),
 }
 
 /// A place as it is seen under a guard.
 pub(super) struct Place<'r, F: Future> {
     running: &'r mut Running<F>,
-    /// The result of a handler that is being dropped.
-    result: &'r mut Option<F::Output>,
+    /// What the handler gives is put here once and moved no more: moving it costs as much as checking it in.
+    pub(super) result: &'r mut Option<F::Output>,
 }
 
 impl<F: Future> Place<'_, F> {
-    /// Starts a handler and polls it; finished, it is dropped.
+    /// Starts a handler and polls it; finished, it is dropped. There must be no result left of another.
     #[inline]
-    pub(super) fn start(&mut self, start: impl FnOnce() -> F) -> Poll<F::Output> {
-        self.running.future.set(Some(start()));
+    pub(super) fn start(&mut self, start: impl FnOnce() -> F) -> Poll<()> {
+        let future = start();
+        // The place is empty, as every place is that no handler is in. Said here, where nothing lies between this and the
+        // move, it has the compiler put the future together where it stays; otherwise it is written in words elsewhere and
+        // moved in vectors, which waits for the words.
+        if self.running.future.is_none() {
+            self.running.future.set(Some(future));
+        } else {
+            self.set_anew(future);
+        }
         self.poll()
     }
 
-    #[inline]
-    fn poll(&mut self) -> Poll<F::Output> {
+    #[cold]
+    fn set_anew(&mut self, future: F) {
+        self.running.future.set(Some(future));
+    }
+
+    #[inline(always)]
+    fn poll(&mut self) -> Poll<()> {
         let mut cx = Context::from_waker(&self.running.waker);
         let Some(future) = self.running.future.as_mut().as_pin_mut() else { return Poll::Pending };
         let Poll::Ready(result) = future.poll(&mut cx) else { return Poll::Pending };
-        // Dropped outside any borrow: what the handler held may run foreign code, and panic.
-        let mut result = Rescued { value: Some(result), into: self.result };
+        // Out of reach of a panic in what follows. There was none before: nothing is dropped.
+        std::mem::forget(self.result.replace(result));
+        // Outside any borrow: what the handler held may run foreign code.
         self.running.future.set(None);
-        result.value.take().map_or(Poll::Pending, Poll::Ready)
-    }
-}
-
-/// A value that a panic does not take with it.
-struct Rescued<'r, T> {
-    value: Option<T>,
-    into: &'r mut Option<T>,
-}
-
-impl<T> Drop for Rescued<'_, T> {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(value) = self.value.take() {
-            *self.into = Some(value);
-        }
+        Poll::Ready(())
     }
 }
 
@@ -102,29 +100,29 @@ impl<F: Future> Running<F> {
 
     /// Starts a handler and polls it.
     #[inline]
-    pub(super) fn start(&mut self, start: impl FnOnce() -> F) -> Polled<F::Output, F::Output> {
-        self.guarded(|place| place.start(start))
+    pub(super) fn start(&mut self, result: &mut Option<F::Output>, start: impl FnOnce() -> F) -> Polled {
+        self.guarded(result, |place| place.start(start))
     }
 
     /// Polls the handler.
     #[inline]
-    pub(super) fn poll(&mut self) -> Polled<F::Output, F::Output> {
-        self.guarded(|place| place.poll())
+    pub(super) fn poll(&mut self, result: &mut Option<F::Output>) -> Polled {
+        self.guarded(result, |place| place.poll())
     }
 
     /// Runs what starts and polls handlers, one after the other. One guard round all that is foreign: it costs nearly as
     /// much as starting a handler does.
     #[inline]
-    pub(super) fn guarded<T>(&mut self, act: impl FnOnce(&mut Place<'_, F>) -> Poll<T>) -> Polled<T, F::Output> {
-        let mut result = None;
-        let mut place = Place { running: self, result: &mut result };
+    pub(super) fn guarded(
+        &mut self,
+        result: &mut Option<F::Output>,
+        act: impl FnOnce(&mut Place<'_, F>) -> Poll<()>,
+    ) -> Polled {
+        let mut place = Place { running: self, result };
         match catch_unwind(AssertUnwindSafe(|| act(&mut place))) {
             Ok(Poll::Pending) => Polled::Pending,
-            Ok(Poll::Ready(value)) => Polled::Ready(value),
-            Err(panic) => match result {
-                Some(result) => Polled::DropPanicked(result, panic),
-                None => Polled::Panicked(panic),
-            },
+            Ok(Poll::Ready(())) => Polled::Ready,
+            Err(panic) => Polled::Panicked(panic),
         }
     }
 

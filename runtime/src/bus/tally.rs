@@ -68,11 +68,13 @@ impl Tally {
     }
 
     /// A handler that is measured has finished at once.
+    #[cold]
     pub(super) fn finished(&self, nanos: u64) {
         self.more().times.borrow_mut().finished.add(nanos);
     }
 
     /// A handler that is measured is suspended.
+    #[cold]
     pub(super) fn suspended(&self, slot: u32, began: u64) {
         self.more().times.borrow_mut().suspended.push((slot, began));
     }

@@ -143,6 +143,9 @@ impl LoopCore {
 
     /// Whether there was any.
     pub(super) fn take_outgoing(&self, into: &mut Vec<Rc<dyn Flush>>) -> bool {
+        if self.work.refused.borrow().is_empty() && self.work.outgoing.borrow().is_empty() {
+            return false;
+        }
         into.append(&mut self.work.refused.borrow_mut());
         into.append(&mut self.work.outgoing.borrow_mut());
         !into.is_empty()

@@ -92,7 +92,7 @@ where
 
     fn is_drained(&self) -> bool {
         let nothing_comes = || {
-            let queued = self.expected.get() > 0 || !self.queue.borrow().is_empty();
+            let queued = self.expected.get() > 0 || !self.queue.is_empty();
             self.discarded.get() || (!queued && self.credit.taken() == 0)
         };
         self.given_up.get() || (self.slots.in_flight() == 0 && nothing_comes())
@@ -125,14 +125,14 @@ where
         if self.discarded.replace(true) {
             return 0;
         }
-        let mut queue = self.queue.take();
+        let queue = self.queue.take();
         // What is expected next finds that it has come too late.
         let queued = queue.len() + self.expected.get();
         self.ahead.set(0);
         self.theirs.set(0);
         let mut returned = self.owed.take();
         while let Some(envelope) = queue.pop_front() {
-            returned += usize::from(envelope.holds_credit);
+            returned += usize::from(envelope.holds_credit());
             self.answer(core, envelope.reply_to, Outcome::Closed);
             contain(|| drop(envelope));
         }

@@ -18,6 +18,13 @@ use crate::bus::intercept::{At, Kind};
 use crate::bus::slots::{Polled, Running};
 use crate::bus::trail::Trail;
 
+/// What became of a handler that was started.
+pub(super) enum Begun {
+    Finished,
+    /// It is suspended in this slot.
+    Suspended(u32),
+}
+
 impl<M, R, F, S> LocalConsumer<M, R, F, S>
 where
     M: Message,
@@ -31,7 +38,7 @@ where
         let (mut left, mut room) = (budget, false);
         let outer = core.enter_handler(self.whose);
         // A handler that finds the budget spent suspends, so it is asked for after each that does.
-        while left > 0 && has_budget_remaining() && self.may_take_next() && !self.queue.borrow().is_empty() {
+        while left > 0 && has_budget_remaining() && self.may_take_next() && !self.queue.is_empty() {
             match is_looked_at(core) {
                 false => self.run_some(core, &mut left, &mut room),
                 true => self.run_seen(core, &mut left, &mut room),
@@ -49,31 +56,27 @@ where
         // A waker that outlived its handler, or was called while the handler is being polled: nothing to do.
         let Some((mut running, reply_to)) = self.slots.woken(slot) else { return };
         let trail = self.take_trail(slot);
+        let mut result = None;
         let outer = core.enter_handler(self.whose);
         let polled = match &trail {
-            None => running.poll(),
-            Some(trail) => trail.within(core, || running.poll()),
+            None => running.poll(&mut result),
+            Some(trail) => trail.within(core, || running.poll(&mut result)),
         };
         core.leave_handler(outer);
-        let result = match polled {
+        match polled {
             Polled::Pending => {
                 if let Some(trail) = trail {
                     self.more().trails.borrow_mut().push((slot, trail));
                 }
                 return self.slots.put_back(running);
             }
-            Polled::Ready(result) => {
-                self.slots.give_back(running);
-                result
+            Polled::Ready => self.slots.give_back(running),
+            Polled::Panicked(panic) => {
+                self.panicked(core, running, self.slots.is_old(slot), panic.as_ref(), &mut result);
             }
-            Polled::DropPanicked(result, panic) => {
-                self.drop_panicked(core, running, panic.as_ref());
-                result
-            }
-            Polled::Panicked(panic) => Err(self.panicked(core, running, self.slots.is_old(slot), panic.as_ref())),
-        };
+        }
         self.tally.resumed(slot, &core.shared().clock);
-        self.reply(core, reply_to, result);
+        self.reply(core, reply_to, &mut result);
         self.after_work(core, 0);
     }
 
@@ -85,89 +88,66 @@ where
         }
     }
 
-    /// Starts a handler and polls it once. Suspended, it stays in the slot that is given.
-    #[inline]
+    /// Starts a handler and polls it once. What it gives is put where it is to be.
+    // Always: it is called in two places that matter, and too large for the compiler to do so by itself.
+    #[inline(always)]
     pub(super) fn begin(
         &self,
         core: &Rc<LoopCore>,
         message: M,
         headers: Headers,
         reply_to: ReplyTo,
-    ) -> Result<Result<R, Failure>, u32> {
-        match self.tally.begin() {
-            false => self.begin_now(core, message, headers, reply_to),
-            true => self.begin_measured(core, message, headers, reply_to),
-        }
-    }
-
-    #[cold]
-    fn begin_measured(
-        &self,
-        core: &Rc<LoopCore>,
-        message: M,
-        headers: Headers,
-        reply_to: ReplyTo,
-    ) -> Result<Result<R, Failure>, u32> {
-        let clock = &core.shared().clock;
-        let began = clock.ticks();
-        let begun = self.begin_now(core, message, headers, reply_to);
-        match &begun {
-            Ok(_) => self.tally.finished(clock.ticks().saturating_sub(began)),
-            Err(slot) => self.tally.suspended(*slot, began),
-        }
-        begun
-    }
-
-    #[inline]
-    fn begin_now(
-        &self,
-        core: &Rc<LoopCore>,
-        message: M,
-        headers: Headers,
-        reply_to: ReplyTo,
-    ) -> Result<Result<R, Failure>, u32> {
+        result: &mut Option<Result<R, Failure>>,
+    ) -> Begun {
         self.note_begun();
+        let began = self.tally.begin().then(|| core.shared().clock.ticks());
         let mut running = self.slots.take(core, self.key);
         core.note_published(reply_to.is_published());
         let outer = core.enter_handler(self.whose);
-        let polled = running.start(|| (self.start)(message, headers));
+        let polled = running.start(result, || (self.start)(message, headers));
         core.leave_handler(outer);
         match polled {
-            Polled::Ready(result) => {
-                self.slots.give_back(running);
-                Ok(result)
-            }
+            Polled::Ready => self.slots.give_back(running),
             Polled::Pending => {
                 let slot = running.slot;
+                if let Some(began) = began {
+                    self.tally.suspended(slot, began);
+                }
                 self.slots.suspend(running, reply_to);
-                Err(slot)
+                return Begun::Suspended(slot);
             }
-            Polled::DropPanicked(result, panic) => {
-                self.drop_panicked(core, running, panic.as_ref());
-                Ok(result)
-            }
-            Polled::Panicked(panic) => Ok(Err(self.panicked(core, running, false, panic.as_ref()))),
+            Polled::Panicked(panic) => self.panicked(core, running, false, panic.as_ref(), result),
         }
+        if let Some(began) = began {
+            self.tally.finished(core.shared().clock.ticks().saturating_sub(began));
+        }
+        Begun::Finished
     }
 
     /// The same, once the inbound interceptors have seen the message and let it pass.
     #[cold]
-    fn begin_seen(&self, core: &Rc<LoopCore>, mut envelope: Envelope<M>) -> Result<Result<R, Failure>, u32> {
+    fn begin_seen(
+        &self,
+        core: &Rc<LoopCore>,
+        mut envelope: Envelope<M>,
+        result: &mut Option<Result<R, Failure>>,
+    ) -> Begun {
         let kind = if envelope.reply_to.is_published() { Kind::Published } else { Kind::Sent };
         match At::Loop(core).inbound(self.address(), kind, &mut envelope.headers, &envelope.message) {
             Ok(()) => {
                 let trail = Trail::new(core, self.address(), &envelope.headers);
                 let Envelope { message, headers, reply_to, .. } = envelope;
-                let begun = trail.within(core, || self.begin(core, message, headers, reply_to));
-                if let Err(slot) = &begun {
-                    self.more().trails.borrow_mut().push((*slot, trail));
+                let begun = trail.within(core, || self.begin(core, message, headers, reply_to, result));
+                if let Begun::Suspended(slot) = begun {
+                    self.more().trails.borrow_mut().push((slot, trail));
                 }
                 begun
             }
             Err(failure) => {
                 self.tally.begin();
                 contain(|| drop(envelope));
-                Ok(Err(failure))
+                *result = Some(Err(failure));
+                Begun::Finished
             }
         }
     }
@@ -180,7 +160,7 @@ where
             return None;
         }
         // One at a time: an empty queue must mean that nobody can be overtaken.
-        let envelope = self.queue.borrow_mut().pop_front()?;
+        let envelope = self.queue.pop_front()?;
         self.ahead.set(self.ahead.get().saturating_sub(1));
         Some(envelope)
     }
@@ -191,7 +171,8 @@ where
         let mut reply_to = ReplyTo::NOBODY;
         let clock = &core.shared().clock;
         let mut began = None;
-        let polled = running.guarded(|place| {
+        let mut result = None;
+        let polled = running.guarded(&mut result, |place| {
             while *left > 0 && !is_looked_at(core) {
                 let Some(envelope) = self.next(1) else { break };
                 *left -= 1;
@@ -201,13 +182,13 @@ where
                 reply_to = envelope.reply_to;
                 core.go_on();
                 core.note_published(reply_to.is_published());
-                let Poll::Ready(result) = place.start(|| (self.start)(envelope.message, envelope.headers)) else {
+                if place.start(|| (self.start)(envelope.message, envelope.headers)).is_pending() {
                     return Poll::Pending;
-                };
+                }
                 if let Some(began) = began {
                     self.tally.finished(clock.ticks().saturating_sub(began));
                 }
-                self.reply(core, reply_to, result);
+                self.reply(core, reply_to, place.result);
             }
             Poll::Ready(())
         });
@@ -218,16 +199,10 @@ where
                 }
                 self.slots.suspend(running, reply_to);
             }
-            Polled::Ready(()) => {
-                self.slots.give_back(running);
-            }
-            Polled::DropPanicked(result, panic) => {
-                self.drop_panicked(core, running, panic.as_ref());
-                self.reply(core, reply_to, result);
-            }
+            Polled::Ready => self.slots.give_back(running),
             Polled::Panicked(panic) => {
-                let failure = self.panicked(core, running, false, panic.as_ref());
-                self.reply(core, reply_to, Err(failure));
+                self.panicked(core, running, false, panic.as_ref(), &mut result);
+                self.reply(core, reply_to, &mut result);
             }
         }
     }
@@ -239,14 +214,15 @@ where
         *left -= 1;
         self.note_taken(&envelope, room);
         let reply_to = envelope.reply_to;
-        if let Ok(result) = self.begin_seen(core, envelope) {
-            self.reply(core, reply_to, result);
+        let mut result = None;
+        if let Begun::Finished = self.begin_seen(core, envelope, &mut result) {
+            self.reply(core, reply_to, &mut result);
         }
     }
 
     #[inline]
     fn note_taken(&self, envelope: &Envelope<M>, room: &mut bool) {
-        if envelope.holds_credit {
+        if envelope.holds_credit() {
             self.theirs.set(self.theirs.get() - 1);
             self.owed.set(self.owed.get() + 1);
         } else {
@@ -254,15 +230,27 @@ where
         }
     }
 
+    /// A handler has panicked; unless it had given something before, its failure is what it gives.
     #[cold]
-    fn panicked(&self, core: &LoopCore, running: Box<Running<F>>, is_old: bool, panic: &(dyn Any + Send)) -> Failure {
+    fn panicked(
+        &self,
+        core: &LoopCore,
+        running: Box<Running<F>>,
+        is_old: bool,
+        panic: &(dyn Any + Send),
+        result: &mut Option<Result<R, Failure>>,
+    ) {
+        if result.is_some() {
+            return self.drop_panicked(core, running, panic);
+        }
         self.cut_off(core, running);
         let panic = panic_text(panic);
         core.count_panic();
         tracing::error!(address = %self.address(), panic, "a handler panicked; its request fails");
         // An instance that was rebuilt meanwhile has nothing to do with it.
         core.supervise(self.whose, is_old.then_some(u32::MAX), &panic);
-        Failure::new(Failure::UNSPECIFIED, format!("the handler of {} panicked: {panic}", self.address()))
+        let text = format!("the handler of {} panicked: {panic}", self.address());
+        *result = Some(Err(Failure::new(Failure::UNSPECIFIED, text)));
     }
 
     /// Drops a handler that has not finished.

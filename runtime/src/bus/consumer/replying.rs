@@ -29,14 +29,20 @@ where
 
     /// The handler has finished. Always in its caller: most have nobody to tell, and a call would be all that is done.
     #[inline(always)]
-    pub(super) fn reply(&self, core: &Rc<LoopCore>, reply_to: ReplyTo, result: Result<R, Failure>) {
-        if result.is_err() {
+    pub(super) fn reply(&self, core: &Rc<LoopCore>, reply_to: ReplyTo, result: &mut Option<Result<R, Failure>>) {
+        let has_failed = !matches!(result, Some(Ok(_)));
+        if has_failed {
             self.tally.fail();
         }
-        match (reply_to.whom(), result) {
-            (Whom::Nobody, Ok(reply)) if !std::mem::needs_drop::<R>() => drop(reply),
-            (Whom::Nobody, unwanted) => drop(contain(|| drop(unwanted))),
-            (_, result) => self.answer(core, reply_to, Outcome::Replied(self.seen(core, result))),
+        match reply_to.whom() {
+            // Nothing that needs to be dropped.
+            Whom::Nobody if !has_failed && !std::mem::needs_drop::<R>() => std::mem::forget(result.take()),
+            Whom::Nobody => drop(contain(|| drop(result.take()))),
+            _ => {
+                if let Some(result) = result.take() {
+                    self.answer(core, reply_to, Outcome::Replied(self.seen(core, result)));
+                }
+            }
         }
     }
 
