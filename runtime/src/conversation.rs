@@ -17,6 +17,15 @@ use crate::message::Message;
 use crate::panic::contain;
 use crate::verticle::Verticle;
 
+/// What the addresses of conversations begin with, and what all of them are counted under: each lives for a moment, and
+/// there is no end of them.
+pub(crate) const NAME: &str = "vertebra.conversation";
+
+/// Whether an address of this name is that of a conversation.
+pub(crate) fn is_one(name: &str) -> bool {
+    name.strip_prefix(NAME).is_some_and(|number| number.starts_with('.'))
+}
+
 /// Messages of a conversation that wait to be taken; the next is refused.
 const WAITING_MAX: usize = 16;
 
@@ -56,7 +65,7 @@ impl<M: Message, R: Message> Conversation<M, R> {
     pub(crate) fn open<V: Verticle>(ctx: &Context<V>, timeout: Duration) -> (Address<M, R>, Self) {
         let core = &ctx.instance.life.core;
         let number = core.next_conversation();
-        let address = Address::dynamic(format!("vertebra.conversation.{}.{number}", core.id()));
+        let address = Address::dynamic(format!("{NAME}.{}.{number}", core.id()));
         let waiting = Rc::new(Waiting { messages: RefCell::default(), arrived: Notify::new() });
         let arriving = Rc::clone(&waiting);
         let consumer = ctx

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::conversation;
 use crate::event_loop::LoopCore;
 use crate::event_loop::shared::LoopShared;
 use crate::histogram::Histogram;
@@ -22,6 +23,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 ///
 /// Counters count from the start of the runtime. Those of an address that nobody serves any more are kept for the first 4,096
 /// such names of each loop; what there is beyond that is counted together, under the name `(others)`.
+/// Conversations are counted together, as `vertebra.conversation`.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Metrics {
@@ -156,7 +158,8 @@ pub(crate) struct Gathered(BTreeMap<Arc<str>, AddressMetrics>);
 
 impl Gathered {
     pub(crate) fn at(&mut self, address: &str) -> &mut AddressMetrics {
-        let address: Arc<str> = address.into();
+        let counted_as = if conversation::is_one(address) { conversation::NAME } else { address };
+        let address: Arc<str> = counted_as.into();
         let new = || AddressMetrics { address: Arc::clone(&address), ..AddressMetrics::default() };
         self.0.entry(Arc::clone(&address)).or_insert_with(new)
     }

@@ -106,6 +106,28 @@ promises! {
         deployment.undeploy().await.unwrap();
     }
 
+    /// However many there are, they take no name from an address that stays.
+    async fn all_conversations_are_counted_under_one_name(rt: &TestRuntime) {
+        const ROUNDS: u64 = 4_200;
+        let (_, deployment) = deploy(&rt).await;
+        for _ in 0..ROUNDS {
+            let guess = rt.bus().request(GUESSING, 7).await.unwrap();
+            assert_eq!(rt.bus().request(guess, 7).await, Ok("found"));
+        }
+        let open = rt.bus().request(GUESSING, 7).await.unwrap();
+        let talking = rt.metrics().await;
+        let names: Vec<_> = talking.addresses.iter().map(|address| &*address.address).collect();
+        assert_eq!(names, ["guessing", "vertebra.conversation"]);
+        let counted = talking.address("vertebra.conversation").unwrap();
+        assert_eq!((counted.sent, counted.delivered), (ROUNDS, ROUNDS));
+        assert!(counted.consumers >= 1, "one goes on");
+        assert_eq!(rt.bus().request(open, 7).await, Ok("found"));
+        deployment.undeploy().await.unwrap();
+        let over = rt.metrics().await;
+        assert_eq!(over.address("guessing").map(|guessing| guessing.delivered), Some(ROUNDS + 1));
+        assert!(over.address("(others)").is_none());
+    }
+
     async fn a_conversation_waits_no_longer_than_it_was_given(rt: &TestRuntime) {
         let patience = Duration::from_millis(50);
         let (guessing, _) = deploy_with(&rt, patience).await;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::address::{Address, BuildCarriedHash, Name};
 use crate::clock::Clock;
+use crate::conversation;
 use crate::histogram::Histogram;
 use crate::metrics::{AddressMetrics, Gathered};
 
@@ -112,10 +113,12 @@ pub(crate) struct Ledger {
 impl Ledger {
     pub(crate) fn count(&self, name: &Name, count: impl FnOnce(&mut AddressMetrics)) {
         let mut names = self.names.borrow_mut();
-        if names.len() >= NAMES_MAX && !names.contains_key(name) {
-            return count(names.entry(Name::of_static(OTHERS)).or_default());
-        }
-        count(names.entry(name.clone()).or_default());
+        let counted_as = match name {
+            name if conversation::is_one(name.as_str()) => Name::of_static(conversation::NAME),
+            name if names.len() >= NAMES_MAX && !names.contains_key(name) => Name::of_static(OTHERS),
+            name => name.clone(),
+        };
+        count(names.entry(counted_as).or_default());
     }
 
     pub(crate) fn add_to(&self, gathered: &mut Gathered) {
