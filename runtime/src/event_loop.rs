@@ -189,6 +189,15 @@ impl LoopCore {
         chains
     }
 
+    /// Another thread has something for this loop: it may be that interceptors were taken out.
+    fn forget_old_chains(&self) {
+        let seen = self.chains.borrow().0;
+        if seen != 0 && seen != self.shared.interceptors.version() {
+            let before = self.chains.take();
+            contain(|| drop(before));
+        }
+    }
+
     /// From now on what is sent carries these headers on; gives those before.
     pub(crate) fn carry(&self, headers: Option<Rc<Headers>>) -> Option<Rc<Headers>> {
         self.carried.replace(headers)
@@ -302,6 +311,12 @@ impl LoopCore {
         }
         self.own.set_driver(None);
         self.work.driver.replace(None);
+        let chains = self.chains.take();
+        contain(|| drop(chains));
+        // The last one to end finds that all have.
+        if self.shared.is_closed() && self.shared.all_loops().iter().all(|event_loop| event_loop.has_ended()) {
+            self.shared.interceptors.close();
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use support::{Census, Gate, Seen, eventually, on_a_loop};
 use vertebra::testing::TestRuntime;
 use vertebra::{
-    Address, BoxError, Consumer, Context, Deploy, DeployError, Failure, Handler, RequestError, Runtime, SendError,
-    Task, Verticle,
+    Address, BoxError, Consumer, Context, Delivery, Deploy, DeployError, Failure, Handler, InterceptorId, RequestError,
+    Runtime, SendError, Task, Verticle,
 };
 
 const WORK: Address<Work, Arc<()>> = Address::new("work");
@@ -258,6 +258,57 @@ impl Drop for DropsBadly {
             panic!("dropped");
         }
     }
+}
+
+promises! {
+    async fn nothing_of_an_interceptor_that_was_taken_out_is_left(rt: &TestRuntime) {
+        let kit = Kit::default();
+        kit.gate.open();
+        let deployment = rt.deploy(kit.deploy().instances(4)).await.unwrap();
+        let seeing = see(&rt, &kit);
+        for _ in 0..8 {
+            drop(rt.bus().request(WORK, kit.work()).await.unwrap());
+        }
+        assert!(kit.census.alive() > 0);
+        for interceptor in seeing {
+            assert!(rt.bus().remove_interceptor(interceptor));
+        }
+        deployment.undeploy().await.unwrap();
+        eventually(rt.clock(), "the interceptors are gone", || kit.census.alive() == 0).await;
+    }
+}
+
+/// Interceptors that hold on to the bus that holds them.
+fn see(rt: &Runtime, kit: &Kit) -> [InterceptorId; 2] {
+    let hoarding = || {
+        let kept = (rt.bus().clone(), kit.census.token());
+        move |_: &mut Delivery<'_>| {
+            let _kept = &kept;
+            Ok(())
+        }
+    };
+    [rt.bus().add_outbound_interceptor(hoarding()), rt.bus().add_inbound_interceptor(hoarding())]
+}
+
+#[test]
+fn interceptors_go_with_the_runtime_they_hold() {
+    let kit = Kit::default();
+    let rt = Runtime::builder().event_loops(2).build().unwrap();
+    rt.block_on(async {
+        see(&rt, &kit);
+        filled(&rt, &kit).await;
+        rt.shutdown(Duration::from_millis(50)).await;
+        assert_eq!(kit.census.alive(), 0);
+        see(&rt, &kit);
+        assert_eq!(kit.census.alive(), 0, "what comes too late is not kept");
+    });
+    let rt = Runtime::builder().event_loops(2).build().unwrap();
+    let clock = rt.clock().clone();
+    see(&rt, &kit);
+    rt.block_on(filled(&rt, &kit));
+    drop(rt);
+    let waiting = Runtime::builder().event_loops(1).build().unwrap();
+    waiting.block_on(eventually(&clock, "all is gone", || kit.census.alive() == 0));
 }
 
 /// Fills a runtime with work that cannot be finished.

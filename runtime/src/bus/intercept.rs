@@ -114,6 +114,8 @@ struct All {
     last_id: u64,
     changes: u64,
     chains: Chains,
+    /// All loops have ended: nothing is on its way any more.
+    closed: bool,
 }
 
 impl Interceptors {
@@ -138,11 +140,18 @@ impl Interceptors {
     }
 
     fn add(&self, to: fn(&mut Chains) -> &mut Chain, interceptor: Arc<Interceptor>) -> InterceptorId {
-        let mut all = self.lock();
-        all.last_id += 1;
-        let id = InterceptorId(all.last_id);
-        to(&mut all.chains).push((id, interceptor));
-        self.changed(&mut all);
+        let mut late = Some(interceptor);
+        let id = {
+            let mut all = self.lock();
+            all.last_id += 1;
+            let id = InterceptorId(all.last_id);
+            if !all.closed {
+                to(&mut all.chains).extend(late.take().map(|interceptor| (id, interceptor)));
+                self.changed(&mut all);
+            }
+            id
+        };
+        contain(|| drop(late));
         id
     }
 
@@ -161,6 +170,19 @@ impl Interceptors {
         let known = removed.is_some();
         contain(|| drop(removed));
         known
+    }
+
+    /// There is nothing left to be seen: those there are go, and none is kept any more. One that holds a [`Bus`] would keep
+    /// the runtime, and thereby itself, for ever.
+    pub(crate) fn close(&self) {
+        let chains = {
+            let mut all = self.lock();
+            all.closed = true;
+            let chains = std::mem::take(&mut all.chains);
+            self.changed(&mut all);
+            chains
+        };
+        contain(|| drop(chains));
     }
 
     fn changed(&self, all: &mut All) {
@@ -223,9 +245,15 @@ impl Bus {
     }
 
     /// Takes an interceptor out, of either kind; `false` when it is out already. What another thread sends at this moment
-    /// may still be seen by it.
+    /// may still be seen by it; it is dropped when each loop has had a turn. Those that are never taken out are dropped when
+    /// the last loop has ended.
     pub fn remove_interceptor(&self, id: InterceptorId) -> bool {
-        self.shared.interceptors.remove(id)
+        let known = self.shared.interceptors.remove(id);
+        if known {
+            // Each has its own copy of the chains, and may look at it for a long time no more.
+            self.shared.all_loops().iter().for_each(|event_loop| event_loop.nudge());
+        }
+        known
     }
 }
 

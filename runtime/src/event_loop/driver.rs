@@ -106,6 +106,7 @@ impl Driver {
                 contain(|| job(&core));
             }
             core.gather_woken();
+            core.forget_old_chains();
         }
         if notified || self.parcels_left {
             self.open_parcels(&core);
