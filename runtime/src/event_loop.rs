@@ -270,6 +270,14 @@ impl LoopCore {
         self.consumers.placed.borrow().iter().all(|(_, placed)| placed.any.is_drained())
     }
 
+    /// Opens all that is in the inbox, for what has found no room there and must not overtake it.
+    pub(crate) fn open_inbox(self: &Rc<Self>) {
+        for parcel in self.own.empty_inbox() {
+            contain(|| parcel.open(self));
+        }
+        self.own.room.wake();
+    }
+
     /// Ends what waits and gives up what is queued: the last thing a loop does.
     fn close(self: &Rc<Self>, inbox: &Inbox) {
         #[cfg(feature = "testing")]
@@ -307,7 +315,7 @@ impl LoopCore {
         let mut outgoing = Vec::new();
         self.take_outgoing(&mut outgoing);
         for outbox in outgoing {
-            outbox.flush(self);
+            outbox.flush_last(self);
         }
         self.own.set_driver(None);
         self.work.driver.replace(None);

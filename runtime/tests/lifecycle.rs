@@ -11,8 +11,8 @@ use std::time::Duration;
 use support::{Gate, Seen, eventually, on_a_loop};
 use vertebra::testing::TestRuntime;
 use vertebra::{
-    Address, BoxError, Context, Deploy, DeployError, Failure, Handler, RequestError, Restart, Runtime, UndeployError,
-    Verticle,
+    Address, BoxError, Bus, Context, Deploy, DeployError, Failure, Handler, RequestError, Restart, Runtime,
+    UndeployError, Verticle,
 };
 
 const WORK: Address<u32, u32> = Address::new("work");
@@ -539,4 +539,101 @@ fn a_test_that_ends_with_work_in_flight_fails() {
         });
     });
     assert!(leaked.is_err());
+}
+
+const LAST_WORDS: Address<u32, u32> = Address::new("last_words");
+const WORDS: Address<u32> = Address::new("words");
+const HOLD: Address<()> = Address::new("hold");
+
+/// Says a word at each gate, and then answers.
+#[derive(Clone, Default)]
+struct Leaving {
+    begun: Seen<u32>,
+    gates: [Gate; 2],
+}
+
+impl Verticle for Leaving {
+    async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        ctx.serve(LAST_WORDS).register()?;
+        Ok(())
+    }
+}
+
+impl Handler<u32> for Leaving {
+    type Reply = u32;
+    async fn handle(&self, number: u32, ctx: &Context<Self>) -> Result<u32, Failure> {
+        self.begun.note(number);
+        for (gate, word) in self.gates.iter().zip(1..) {
+            gate.wait().await;
+            ctx.bus().send(WORDS, word).await.unwrap();
+        }
+        Ok(number)
+    }
+}
+
+/// Notes words; can be held, and its loop with it.
+#[derive(Clone)]
+struct Listening {
+    words: Seen<u32>,
+    held: Seen<()>,
+    until: Arc<Mutex<std::sync::mpsc::Receiver<()>>>,
+}
+
+impl Verticle for Listening {
+    async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        ctx.serve(WORDS).mailbox(2_048).register()?;
+        ctx.serve(HOLD).register()?;
+        Ok(())
+    }
+}
+
+impl Handler<u32> for Listening {
+    type Reply = ();
+    async fn handle(&self, word: u32, _: &Context<Self>) -> Result<(), Failure> {
+        self.words.note(word);
+        Ok(())
+    }
+}
+
+impl Handler<()> for Listening {
+    type Reply = ();
+    async fn handle(&self, (): (), _: &Context<Self>) -> Result<(), Failure> {
+        self.held.note(());
+        let _released = self.until.lock().unwrap().recv();
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_worker_that_ends_has_for_a_loop_without_room_gets_there_in_order() {
+    let rt = Runtime::builder().event_loops(1).build().unwrap();
+    rt.block_on(async {
+        let (leaving, words, held) = (Leaving::default(), Seen::default(), Seen::default());
+        let (release, until) = std::sync::mpsc::sync_channel(1);
+        let listening = Listening { words: words.clone(), held: held.clone(), until: Arc::new(Mutex::new(until)) };
+        let listener = rt.deploy(Deploy::new(move || listening.clone())).await.unwrap();
+        let factory = leaving.clone();
+        let worker = rt.deploy(Deploy::new(move || factory.clone()).worker("leaving", 1)).await.unwrap();
+        let asking = {
+            let rt = rt.clone();
+            let ask =
+                |bus: Bus, _| async move { bus.sender(LAST_WORDS).timeout(Duration::from_secs(10)).request(7).await };
+            tokio::task::spawn_local(async move { on_a_loop(&rt, ask).await })
+        };
+        eventually(rt.clock(), "it was asked", || leaving.begun.len() == 1).await;
+        rt.bus().send(HOLD, ()).await.unwrap();
+        eventually(rt.clock(), "the loop is held", || held.len() == 1).await;
+        leaving.gates[0].open();
+        while rt.metrics().await.loops[0].inbox == 0 {}
+        // Only now is there no room: the second word must not overtake the first.
+        while rt.bus().try_send(WORDS, 0).is_ok() {}
+        leaving.gates[1].open();
+        worker.undeploy().await.unwrap();
+        release.send(()).unwrap();
+        assert_eq!(asking.await.unwrap(), Ok(7));
+        let spoken = || words.all().into_iter().filter(|word| *word != 0).collect::<Vec<_>>();
+        eventually(rt.clock(), "both words", || spoken().len() == 2).await;
+        assert_eq!(spoken(), [1, 2]);
+        assert_eq!(listener.undeploy().await.unwrap().abandoned, 0);
+    });
 }

@@ -1,12 +1,14 @@
 //! Messages on their way to a consumer of another loop, and how they get into its mailbox.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::event_loop::LoopCore;
+use crate::event_loop::{LoopCore, current_of};
 use crate::message::{Headers, Message};
 use crate::panic::contain;
+use crate::runtime::Shared;
 
 use super::consume::ConsumerKey;
 use super::envelope::{Envelope, ReplyTo, Whom};
@@ -43,11 +45,14 @@ impl<M: Message, R: Message> Batch for RemoteMessage<M, R> {
         }
     }
 
-    fn lost(items: Vec<Self>, core: &LoopCore) {
+    fn lost(items: Vec<Self>, shared: &Arc<Shared>) {
         for item in items {
-            // It is back on the loop that sent it, and so is whoever waits for the reply.
-            if let Whom::Remote(_, to) = item.reply_to.whom() {
-                core.replies::<R>().end(to, Outcome::Closed);
+            if let Whom::Remote(asking, to) = item.reply_to.whom() {
+                let end = move |core: &Rc<LoopCore>| core.replies::<R>().end(to, Outcome::Closed);
+                match current_of(shared).filter(|core| core.id() == asking) {
+                    Some(core) => end(&core),
+                    None => shared.event_loop(asking).do_job(end),
+                }
             }
             contain(|| drop(item));
         }
@@ -75,7 +80,7 @@ impl<M: Message, R: Message> Batch for Asked<M, R> {
     }
 
     /// Dropping it tells whoever asks.
-    fn lost(items: Vec<Self>, _: &LoopCore) {
+    fn lost(items: Vec<Self>, _: &Arc<Shared>) {
         for item in items {
             contain(|| drop(item));
         }

@@ -58,7 +58,7 @@ pub(super) fn reach<M: Message, R: Message>(shared: &Shared, to: &Address<M, R>)
 
 /// Posts one copy of a published message to this consumer, if it has room; back it comes if not.
 pub(super) fn post<M: Message, R: Message>(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     to: &Registration,
     message: M,
     headers: Headers,
@@ -71,9 +71,9 @@ pub(super) fn post<M: Message, R: Message>(
 }
 
 /// Posts what has its place of the credit already; if it cannot be posted the place is given back.
-pub(super) fn post_batch<T: Batch>(shared: &Shared, to: &Registration, item: T) -> Result<(), (Refused, T)> {
+pub(super) fn post_batch<T: Batch>(shared: &Arc<Shared>, to: &Registration, item: T) -> Result<(), (Refused, T)> {
     let event_loop = shared.event_loop(to.event_loop);
-    let (why, mut items) = match outbox::post(&event_loop, vec![item]) {
+    let (why, mut items) = match outbox::post(shared, &event_loop, vec![item]) {
         Ok(()) => return Ok(()),
         Err(Unposted::Full(items)) => (Refused::NoPost(Arc::clone(&event_loop)), items),
         Err(Unposted::Ended(items)) => (Refused::Closed, items),

@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use crate::event_loop::LoopCore;
 use crate::event_loop::shared::{LoopShared, Parcel, Refused};
+use crate::panic::contain;
+use crate::runtime::Shared;
 
 /// Something that can be handed over in a batch.
 pub(crate) trait Batch: Send + Sized + 'static {
     /// Runs on the loop it was sent to.
     fn deliver(items: Vec<Self>, core: &Rc<LoopCore>);
-    /// That loop has ended before it was handed over; runs on the loop that sent it.
-    fn lost(items: Vec<Self>, core: &LoopCore);
+    /// That loop has ended before it was delivered. Runs on any thread, mostly on that of the loop that sent it.
+    fn lost(items: Vec<Self>, shared: &Arc<Shared>);
 }
 
 /// One loop's batch for one target. Sent once per turn: a wake-up per message would cost more than all the rest.
@@ -57,13 +59,15 @@ const USUAL_MAX: usize = 1_024;
 pub(crate) trait Flush {
     /// Sends what is there; `false` when the other loop's inbox is full, in which case it must be tried again.
     fn flush(&self, core: &LoopCore) -> bool;
+    /// The same when it cannot be tried again, because this loop ends: it gets there all the same.
+    fn flush_last(&self, core: &LoopCore);
 }
 
 impl<T: Batch> Flush for Outbox<T> {
     fn flush(&self, core: &LoopCore) -> bool {
         let items = self.items.take();
         self.usual.set(items.len().min(USUAL_MAX));
-        let refused = if items.is_empty() { None } else { post(&self.target, items).err() };
+        let refused = if items.is_empty() { None } else { post(core.shared(), &self.target, items).err() };
         match refused {
             // The bound on what piles up here is the credit that every message has taken already; a reply has its
             // request waiting for it.
@@ -75,11 +79,25 @@ impl<T: Batch> Flush for Outbox<T> {
             // Told apart from "full": there is no use in trying again, and somebody may wait for a reply.
             Some(Unposted::Ended(items)) => {
                 self.dirty.set(false);
-                T::lost(items, core);
+                T::lost(items, core.shared());
             }
             None => self.dirty.set(false),
         }
         true
+    }
+
+    fn flush_last(&self, core: &LoopCore) {
+        if self.flush(core) {
+            return;
+        }
+        let items = self.items.take();
+        // Once for each outbox of a loop: so many jobs more are no flood. What this loop has posted before goes first.
+        let deliver = move |core: &Rc<LoopCore>| {
+            core.open_inbox();
+            T::deliver(items, core);
+        };
+        // Dropped when that loop has ended, too: then nobody is left to be told, here or there.
+        contain(|| self.target.do_job(deliver));
     }
 }
 
@@ -92,14 +110,18 @@ pub(crate) enum Unposted<T> {
 }
 
 /// Posts a batch into a loop's inbox; back it comes when that is full or the loop has ended.
-pub(crate) fn post<T: Batch>(to: &LoopShared, items: Vec<T>) -> Result<(), Unposted<T>> {
+pub(crate) fn post<T: Batch>(shared: &Arc<Shared>, to: &LoopShared, items: Vec<T>) -> Result<(), Unposted<T>> {
     // The parcel that comes back is the one made here, so its type is known.
     let unpack =
         |parcel: Box<dyn Parcel>| parcel.into_any().downcast::<Vec<T>>().map(|items| *items).unwrap_or_default();
-    to.try_post(Box::new(BatchParcel(items))).map_err(|refused| match refused {
-        Refused::Full(parcel) => Unposted::Full(unpack(parcel)),
-        Refused::Ended(parcel) => Unposted::Ended(unpack(parcel)),
-    })
+    match to.try_post(Box::new(BatchParcel(items))) {
+        Ok(stranded) => {
+            stranded.into_iter().for_each(|parcel| parcel.lost(shared));
+            Ok(())
+        }
+        Err(Refused::Full(parcel)) => Err(Unposted::Full(unpack(parcel))),
+        Err(Refused::Ended(parcel)) => Err(Unposted::Ended(unpack(parcel))),
+    }
 }
 
 struct BatchParcel<T>(Vec<T>);
@@ -111,5 +133,48 @@ impl<T: Batch> Parcel for BatchParcel<T> {
 
     fn into_any(self: Box<Self>) -> Box<dyn std::any::Any> {
         Box::new(self.0)
+    }
+
+    fn lost(self: Box<Self>, shared: &Arc<Shared>) {
+        T::lost(self.0, shared);
+    }
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::time::Duration;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::bus::consume::ConsumerKey;
+    use crate::bus::delivery::RemoteMessage;
+    use crate::bus::envelope::ReplyTo;
+    use crate::bus::replies::Outcome;
+    use crate::message::Headers;
+    use crate::testing::TestRuntime;
+
+    #[test]
+    fn whoever_waits_for_what_is_stranded_on_a_loop_that_has_ended_is_told_at_once() {
+        TestRuntime::on_loops(2, |rt| async move {
+            let shared = &rt.bus().shared;
+            let (gone, _inbox) = LoopShared::new(7, "gone".to_owned(), Duration::MAX);
+            let (asking, told) = oneshot::channel();
+            let (known, key) = oneshot::channel();
+            shared.event_loop(1).do_job(move |core| {
+                let key = core.replies::<u32>().wait_for(core, u64::MAX, asking);
+                assert!(known.send(key).is_ok());
+            });
+            let to = ConsumerKey { place: 0, generation: 1 };
+            let unasked = RemoteMessage::<u32, u32>::unasked(to, 1, Headers::default());
+            let asked = RemoteMessage { reply_to: ReplyTo::remote(1, key.await.unwrap()), ..unasked };
+            assert!(post(shared, &gone, vec![asked]).is_ok());
+            // As a poster does who finds that the loop has ended meanwhile.
+            drop(gone.end());
+            gone.empty_inbox().into_iter().for_each(|parcel| parcel.lost(shared));
+            assert!(matches!(told.await, Ok(Outcome::Closed)));
+        });
     }
 }

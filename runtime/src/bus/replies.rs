@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::num::NonZeroU64;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::error::Failure;
 use crate::event_loop::LoopCore;
 use crate::message::Message;
 use crate::panic::contain;
+use crate::runtime::Shared;
 
 use super::outbox::Batch;
 use super::timer::nanos;
@@ -297,7 +299,7 @@ impl<R: Message> Batch for RemoteReply<R> {
     }
 
     /// Its caller has gone with its loop.
-    fn lost(items: Vec<Self>, _: &LoopCore) {
+    fn lost(items: Vec<Self>, _: &Arc<Shared>) {
         for item in items {
             contain(|| drop(item));
         }

@@ -219,10 +219,12 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use std::any::Any;
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
     use crate::event_loop::shared::Parcel;
+    use crate::runtime::Shared;
     use crate::testing::TestRuntime;
     use crate::{Address, RequestError, SendError};
 
@@ -239,6 +241,8 @@ mod tests {
         fn into_any(self: Box<Self>) -> Box<dyn Any> {
             Box::new(())
         }
+
+        fn lost(self: Box<Self>, _: &Arc<Shared>) {}
     }
 
     #[test]

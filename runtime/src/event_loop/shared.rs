@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::bus::consume::ConsumerKey;
 use crate::bus::waiters::Waiters;
 use crate::metrics::LoopMetrics;
+use crate::runtime::Shared;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{self, Mutex, MutexGuard, PoisonError};
 
@@ -23,7 +24,12 @@ pub(crate) trait Parcel: Send {
     fn open(self: Box<Self>, core: &Rc<LoopCore>);
     /// The content, for a sender that could not post it.
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
+    /// It was posted and the loop has ended; on whatever thread this is, whoever waits for what it holds is told.
+    fn lost(self: Box<Self>, shared: &Arc<Shared>);
 }
+
+/// What was found in the inbox of a loop that has ended.
+pub(crate) type Stranded = Vec<Box<dyn Parcel>>;
 
 /// Something to do on a loop, that may not get lost for want of room: a start or a stop.
 pub(crate) type Job = Box<dyn FnOnce(&Rc<LoopCore>) + Send>;
@@ -109,8 +115,9 @@ impl LoopShared {
 
     // ---- for any thread
 
-    /// Posts a parcel; back it comes when the inbox is full or the loop has ended.
-    pub(crate) fn try_post(&self, parcel: Box<dyn Parcel>) -> Result<(), Refused> {
+    /// Posts a parcel; back it comes when the inbox is full or the loop has ended. What is stranded there, if the loop ends
+    /// at this moment, is given to be told.
+    pub(crate) fn try_post(&self, parcel: Box<dyn Parcel>) -> Result<Stranded, Refused> {
         if self.has_ended() {
             return Err(Refused::Ended(parcel));
         }
@@ -119,10 +126,7 @@ impl LoopShared {
             Ok(()) => {
                 self.notify();
                 // The loop empties its inbox after it has said that it ends. Who posts after that empties it himself.
-                if self.has_ended() {
-                    self.empty_inbox();
-                }
-                Ok(())
+                Ok(if self.has_ended() { self.empty_inbox() } else { Vec::new() })
             }
             Err(flume::TrySendError::Full(parcel)) => Err(Refused::Full(parcel)),
             Err(flume::TrySendError::Disconnected(parcel)) => Err(Refused::Ended(parcel)),
@@ -176,12 +180,12 @@ impl LoopShared {
         }
     }
 
-    fn empty_inbox(&self) {
-        for _ in 0..INBOX_PARCELS {
+    pub(crate) fn empty_inbox(&self) -> Stranded {
+        let take = |_| {
             sync::step();
-            let Ok(late) = self.leftover.try_recv() else { break };
-            drop(late);
-        }
+            self.leftover.try_recv().ok()
+        };
+        (0..INBOX_PARCELS).map_while(take).collect()
     }
 
     /// What any thread may know of how the loop stands.

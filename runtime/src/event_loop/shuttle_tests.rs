@@ -17,6 +17,7 @@ use shuttle::thread;
 
 use crate::bus::consume::ConsumerKey;
 use crate::bus::credit::Credit;
+use crate::runtime::Shared;
 
 use super::LoopCore;
 use super::shared::{Inbox, LoopShared, Parcel, Refused, SlotWaker};
@@ -68,6 +69,8 @@ impl Parcel for Counted {
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
     }
+
+    fn lost(self: Box<Self>, _: &Arc<Shared>) {}
 }
 
 fn counted(parcel: Box<dyn Parcel>) -> Box<Counted> {
@@ -93,7 +96,7 @@ fn post(own: &Arc<LoopShared>, tally: &Arc<Tally>, parcels: usize) -> thread::Jo
     thread::spawn(move || {
         for _ in 0..parcels {
             match own.try_post(Box::new(Counted(Some(Arc::clone(&tally))))) {
-                Ok(()) => {}
+                Ok(stranded) => drop(stranded),
                 Err(Refused::Full(parcel) | Refused::Ended(parcel)) => counted(parcel).take(|tally| &tally.returned),
             }
         }
