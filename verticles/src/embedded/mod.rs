@@ -12,6 +12,7 @@ use std::cell::RefCell;
 use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use adtrack_proto::bus::{
     AskHealth, Health, INVALID, ListPrograms, Lookup, OVERLOADED, ProgramPage, PurgeStore, PutPrograms, STORE_HEALTH,
@@ -29,6 +30,10 @@ pub use metrics::Metrics;
 const PUTS_IN_FLIGHT_MAX: usize = 64;
 /// Lookups come from every loop at once.
 const LOOKUP_MAILBOX: usize = 4_096;
+/// How long a start waits for the file when somebody has it: the instance before this one may still be writing.
+const IN_USE_MAX: Duration = Duration::from_secs(10);
+/// Between two looks whether it is given back.
+const IN_USE_PAUSE: Duration = Duration::from_millis(20);
 /// The most programs of one page.
 const PAGE_PROGRAMS_MAX: usize = 1_000;
 
@@ -79,6 +84,25 @@ impl Embedded {
         Err(Failure::new(OVERLOADED, format!("the store is full: store.programs_max is {programs_max}")))
     }
 
+    /// Opens the file; waits for it, within a bound, when somebody has it. A write that an instance has begun goes on when
+    /// that is replaced, and has the file until it is over.
+    async fn open(&self, ctx: &Context<Self>) -> Result<Opened, BoxError> {
+        let until = ctx.clock().now() + IN_USE_MAX;
+        let mut told = false;
+        loop {
+            let Options { data_dir, seed, limits } = self.options.clone();
+            match ctx.execute_blocking(move || ProgramFile::open(&data_dir, &seed, limits)).await? {
+                Err(OpenError::InUse { path }) if ctx.clock().now() < until => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(lock = %path.display(), wait_max = ?IN_USE_MAX, "the embedded store waits for its file, which is in use");
+                    }
+                    ctx.clock().sleep(IN_USE_PAUSE).await;
+                }
+                opened => return Ok(opened?),
+            }
+        }
+    }
+
     async fn write(&self, entry: Entry) -> Result<(), Failure> {
         self.journal.write(entry).await.map_err(|NotWritten(reason)| Failure::new(UNAVAILABLE, reason))
     }
@@ -90,8 +114,7 @@ impl Embedded {
 
 impl Verticle for Embedded {
     async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
-        let Options { data_dir, seed, limits } = self.options.clone();
-        let opened = ctx.execute_blocking(move || ProgramFile::open(&data_dir, &seed, limits)).await??;
+        let opened = self.open(ctx).await?;
         tracing::info!(
             file = %opened.file.path().display(),
             programs = opened.programs.len(),

@@ -316,3 +316,36 @@ fn puts_at_the_same_time_do_not_exceed_the_bound_together() {
         assert_eq!(under.page(None, 100).await.programs.len(), 3 + 4);
     });
 }
+
+/// As an instance leaves it that was replaced in the middle of a write.
+fn held(dir: &Path) -> ProgramFile {
+    ProgramFile::open(dir, SEED, Limits { programs_max: 1_000, file_bytes_max: 1 << 20 }).unwrap().file
+}
+
+#[test]
+fn a_start_waits_for_a_file_that_is_still_being_written() {
+    paused(|under, dir| async move {
+        let mut held = held(dir.path());
+        let (rt, factory) = (under.rt.clone(), under.factory(dir.path(), 1_000));
+        let starting = tokio::task::spawn_local(async move { rt.deploy(factory).await });
+        under.rt.clock().sleep(IN_USE_MAX - Duration::from_secs(1)).await;
+        assert!(!starting.is_finished());
+        held.append(&[program("1", "a")], 4).unwrap();
+        drop(held);
+        starting.await.unwrap().unwrap();
+        assert_eq!(under.name("1").await.as_deref(), Some("a"));
+    });
+}
+
+#[test]
+fn a_start_does_not_wait_for_ever_for_a_file_that_somebody_keeps() {
+    paused(|under, dir| async move {
+        let _held = held(dir.path());
+        let began = under.rt.clock().now();
+        let refused = under.rt.deploy(under.factory(dir.path(), 1_000)).await.unwrap_err();
+        let source = std::error::Error::source(&refused).unwrap().to_string();
+        assert!(source.contains("programs.lock is in use"), "{source}");
+        let took = under.rt.clock().now() - began;
+        assert!(took >= IN_USE_MAX && took < IN_USE_MAX + Duration::from_secs(1), "{took:?}");
+    });
+}
