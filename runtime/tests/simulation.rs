@@ -215,6 +215,7 @@ impl Verticle for Server {
                 place: Arc::clone(&place),
                 incarnation,
                 running,
+                own_running: Arc::default(),
                 in_flight: self.in_flight,
                 bus: ctx.bus().clone(),
                 clock: ctx.clock().clone(),
@@ -251,7 +252,9 @@ struct Consumer {
     world: Arc<World>,
     place: Arc<Place>,
     incarnation: u64,
+    /// Handlers in flight: of all incarnations, and of this one.
     running: Arc<AtomicUsize>,
+    own_running: Arc<AtomicUsize>,
     in_flight: usize,
     bus: Bus,
     clock: Clock,
@@ -262,12 +265,17 @@ impl Consumer {
         self.begin(&letter);
         assert!(!matches!(letter.act, Act::PanicBeforeFuture), "simulated");
         async move {
-            if self.running.fetch_add(1, Ordering::Relaxed) >= self.in_flight {
+            // Those of replaced instances have as many places of their own.
+            let in_flight_max = if self.incarnation == 0 { self.in_flight } else { 2 * self.in_flight };
+            let too_many = self.running.fetch_add(1, Ordering::Relaxed) >= in_flight_max;
+            if self.own_running.fetch_add(1, Ordering::Relaxed) >= self.in_flight || too_many {
                 self.world.wrong(format!("consumer {} has more than {} in flight", self.id, self.in_flight));
             }
-            let running = self.running.clone();
+            let running = [self.running.clone(), self.own_running.clone()];
             let _leaving = OnDrop::new(move || {
-                running.fetch_sub(1, Ordering::Relaxed);
+                running.iter().for_each(|running| {
+                    running.fetch_sub(1, Ordering::Relaxed);
+                });
             });
             let outcome = self.act(&letter).await;
             self.end(&letter);

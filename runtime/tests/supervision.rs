@@ -264,6 +264,51 @@ promises! {
         eventually(rt.clock(), "the old one is gone", || kit.census.alive() == 2).await;
     }
 
+    async fn handlers_of_the_old_instance_do_not_hold_up_the_new_one(rt: &TestRuntime) {
+        let kit = Kit::default();
+        let deployment = rt.deploy(kit.deploy_scripted(|kit, incarnation, ctx| {
+            Box::pin(async move {
+                serve_unlucky(&kit, incarnation, &ctx)?;
+                let (gate, begun) = (kit.gate.clone(), kit.starts.clone());
+                ctx.serve_fn(OWN, move |number| {
+                    let (gate, begun) = (gate.clone(), begun.clone());
+                    async move {
+                        begun.note(incarnation);
+                        if number == LATE {
+                            gate.wait().await;
+                        }
+                        Ok(incarnation as u32)
+                    }
+                }).in_flight(1).register()?;
+                Ok(())
+            })
+        })).await.unwrap();
+        let ask = |number| {
+            let bus = rt.bus().clone();
+            tokio::task::spawn_local(async move { bus.request(OWN, number).await })
+        };
+        let first = ask(LATE);
+        eventually(rt.clock(), "one is in flight", || kit.starts.len() == 1).await;
+        unlucky_once(&rt).await;
+        assert_eq!(ask(0).await.unwrap(), Ok(1), "the old one's takes no place of the new one's");
+        let second = ask(LATE);
+        eventually(rt.clock(), "two are in flight", || kit.starts.all() == [0, 1, 1]).await;
+        let (third, waiting) = (ask(LATE), ask(0));
+        rt.clock().sleep(Duration::from_millis(20)).await;
+        assert_eq!(kit.starts.len(), 3, "one of the new instance at a time");
+        unlucky_once(&rt).await;
+        rt.clock().sleep(Duration::from_millis(50)).await;
+        assert_eq!(kit.starts.len(), 3, "as many again of the old ones, and not more");
+        kit.gate.open();
+        let replies = [first.await, second.await, third.await, waiting.await].map(Result::unwrap);
+        assert_eq!(replies, [Ok(0), Ok(1), Ok(2), Ok(2)]);
+        let both = [ask(LATE), ask(0)];
+        for asked in both {
+            assert_eq!(asked.await.unwrap(), Ok(2));
+        }
+        deployment.undeploy().await.unwrap();
+    }
+
     async fn a_late_panic_of_the_old_instance_is_nothing_to_the_new_one(rt: &TestRuntime) {
         let kit = Kit::default();
         rt.deploy(kit.deploy()).await.unwrap();

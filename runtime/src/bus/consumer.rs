@@ -63,6 +63,8 @@ pub(crate) struct LocalConsumer<M, R, F, S> {
     /// How many in the queue are of other loops: their room is counted by the credit.
     theirs: Cell<usize>,
     slots: Slots<F>,
+    /// Handlers that may be in flight: the bound, and what comes to it while those of a replaced instance go on.
+    in_flight_max: Cell<usize>,
     open: Cell<bool>,
     scheduled: Cell<bool>,
     /// What arrives has come too late: what was queued is discarded.
@@ -133,6 +135,7 @@ where
             expected: Cell::new(0),
             theirs: Cell::new(0),
             slots: Slots::default(),
+            in_flight_max: Cell::new(bounds.in_flight),
             open: Cell::new(true),
             scheduled: Cell::new(false),
             discarded: Cell::new(false),
@@ -164,7 +167,7 @@ where
     /// Whether another handler may begin now.
     #[inline]
     fn may_begin(&self) -> bool {
-        self.slots.in_flight() < self.bounds.in_flight && self.demand.get() > 0
+        self.slots.in_flight() < self.in_flight_max.get() && self.demand.get() > 0
     }
 
     /// Whether a handler may begin with what is queued.
@@ -227,6 +230,12 @@ where
                 act();
             }
         }
+    }
+
+    /// So many handlers of replaced instances are in flight. They do not count for the new one; but there is a bound to them,
+    /// too, or an instance that is replaced again and again would leave more of them each time.
+    fn allow_for_old(&self, old: usize) {
+        self.in_flight_max.set(self.bounds.in_flight + old.min(self.bounds.in_flight));
     }
 
     fn schedule_if_ready(&self, core: &LoopCore) {

@@ -25,6 +25,8 @@ pub(super) struct Slots<F> {
     suspended: RefCell<Vec<Suspended<F>>>,
     /// What is suspended now was begun by an instance that is being replaced.
     old: Cell<bool>,
+    /// Handlers in flight that were begun by instances another one has replaced.
+    old_in_flight: Cell<u32>,
 }
 
 struct Suspended<F> {
@@ -140,6 +142,7 @@ impl<F> Default for Slots<F> {
             free: RefCell::default(),
             suspended: RefCell::default(),
             old: Cell::new(false),
+            old_in_flight: Cell::new(0),
         }
     }
 }
@@ -184,9 +187,24 @@ impl<F: Future> Slots<F> {
         self.suspended.borrow_mut().iter_mut().for_each(|suspended| suspended.old = true);
     }
 
-    /// What begins from now on is another instance's.
-    pub(super) fn take_over(&self) {
+    /// What begins from now on is another instance's; gives how many handlers in flight are not.
+    pub(super) fn take_over(&self) -> usize {
         self.old.set(false);
+        self.old_in_flight.set(self.occupied().len() as u32);
+        self.old_in_flight.get() as usize
+    }
+
+    /// Whether the handler in this slot is one of those.
+    #[inline]
+    pub(super) fn is_left_over(&self, slot: u32) -> bool {
+        self.old_in_flight.get() > 0 && self.is_old(slot)
+    }
+
+    /// One of them has ended; gives how many are left.
+    pub(super) fn old_has_ended(&self) -> usize {
+        let left = self.old_in_flight.get().saturating_sub(1);
+        self.old_in_flight.set(left);
+        left as usize
     }
 
     pub(super) fn is_old(&self, slot: u32) -> bool {

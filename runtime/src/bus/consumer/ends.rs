@@ -85,7 +85,7 @@ where
     }
 
     fn take_over(&self, core: &LoopCore, paused: bool) {
-        self.slots.take_over();
+        self.allow_for_old(self.slots.take_over());
         self.demand.set(if paused { 0 } else { FLOWING });
         self.schedule_if_ready(core);
     }

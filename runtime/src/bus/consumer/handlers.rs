@@ -63,6 +63,7 @@ where
             Some(trail) => trail.within(core, || running.poll(&mut result)),
         };
         core.leave_handler(outer);
+        let left_over = self.slots.is_left_over(slot);
         match polled {
             Polled::Pending => {
                 if let Some(trail) = trail {
@@ -74,6 +75,9 @@ where
             Polled::Panicked(panic) => {
                 self.panicked(core, running, self.slots.is_old(slot), panic.as_ref(), &mut result);
             }
+        }
+        if left_over {
+            self.allow_for_old(self.slots.old_has_ended());
         }
         self.tally.resumed(slot, &core.shared().clock);
         self.reply(core, reply_to, &mut result);
@@ -155,7 +159,7 @@ where
     /// Takes what is next in the queue, if a handler may begin with it. `held`: places of handlers that are not running.
     #[inline]
     fn next(&self, held: usize) -> Option<Envelope<M>> {
-        let may_take = self.slots.in_flight() - held < self.bounds.in_flight && self.demand.get() > 0;
+        let may_take = self.slots.in_flight() - held < self.in_flight_max.get() && self.demand.get() > 0;
         if !may_take || self.expected.get() > 0 {
             return None;
         }
