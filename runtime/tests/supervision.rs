@@ -41,6 +41,8 @@ struct Kit {
     starts: Seen<usize>,
     stops: Seen<usize>,
     ticks: Seen<usize>,
+    /// Handlers that wait at the gate, or have.
+    waits: Seen<usize>,
     gate: Gate,
     census: Census,
     /// Starts of these incarnations wait at it, and those of the second list fail.
@@ -118,8 +120,12 @@ impl Handler<Ask> for Flaky {
         match task {
             Ask::Which => {}
             Ask::Panic => panic!("flaky as ever"),
-            Ask::Wait => self.kit.gate.wait().await,
+            Ask::Wait => {
+                self.kit.waits.note(self.incarnation);
+                self.kit.gate.wait().await;
+            }
             Ask::WaitThenPanic => {
+                self.kit.waits.note(self.incarnation);
                 self.kit.gate.wait().await;
                 panic!("late")
             }
@@ -250,11 +256,12 @@ promises! {
         let kit = Kit::default();
         rt.deploy(kit.deploy()).await.unwrap();
         let old = ask(&rt, Ask::Wait);
-        eventually(rt.clock(), "a tick", || kit.ticks.len() > 0).await;
+        eventually(rt.clock(), "a tick", || kit.ticks.len() > 0 && kit.waits.len() == 1).await;
         panic_once(&rt).await;
         up(&rt, &kit, 2).await;
         let new = ask(&rt, Ask::Wait);
         eventually(rt.clock(), "ticks of the new one", || kit.ticks.all().contains(&1)).await;
+        eventually(rt.clock(), "its handler", || kit.waits.len() == 2).await;
         let ticks = kit.ticks.len();
         eventually(rt.clock(), "more ticks", || kit.ticks.len() > ticks + 3).await;
         assert!(!kit.ticks.all()[ticks..].contains(&0));
@@ -313,7 +320,7 @@ promises! {
         let kit = Kit::default();
         rt.deploy(kit.deploy()).await.unwrap();
         let late: Vec<_> = (0..30).map(|_| ask(&rt, Ask::WaitThenPanic)).collect();
-        rt.clock().sleep(Duration::from_millis(5)).await;
+        eventually(rt.clock(), "all have begun", || kit.waits.len() == 30).await;
         panic_once(&rt).await;
         up(&rt, &kit, 2).await;
         kit.gate.open();
@@ -533,7 +540,7 @@ promises! {
         let kit = Kit::default();
         rt.deploy(kit.deploy().restart(Restart::never())).await.unwrap();
         let in_flight = ask(&rt, Ask::Wait);
-        rt.clock().sleep(Duration::from_millis(5)).await;
+        eventually(rt.clock(), "it has begun", || kit.waits.len() == 1).await;
         panic_once(&rt).await;
         assert_eq!(in_flight.await.unwrap(), Err(RequestError::Closed { address: "work".into() }));
         eventually(rt.clock(), "all of it is gone", || rt.deployments().is_empty()).await;
