@@ -183,7 +183,10 @@ struct Left(Context<Intake>);
 
 impl Drop for Left {
     fn drop(&mut self) {
-        let left = self.0.verticle().pending.borrow_mut().take();
+        let intake = self.0.verticle();
+        let left = intake.pending.borrow_mut().take();
+        let answered = left.as_ref().map_or(0, |left| left.answered);
+        intake.log.metrics().dropped.inc_by(answered as u64);
         drop(left);
     }
 }
@@ -233,23 +236,32 @@ impl Verticle for Intake {
 impl Handler<Track> for Intake {
     type Reply = Accepted;
 
-    async fn handle(&self, message: Track, _: &Context<Self>) -> Result<Accepted, Failure> {
+    async fn handle(&self, message: Track, ctx: &Context<Self>) -> Result<Accepted, Failure> {
         let durability = message.durability;
         let (ack, told) = match durability {
             Durability::Stream => Some(acks::ack(&message.event.message_id)).unzip(),
             _ => (None, None),
         };
+        let failures = self.syncs.failures();
         let turn = self.gather(&message.event, durability == Durability::Memory, ack)?;
         // It is in the buffer: nothing of it is held while this waits.
         drop(message);
+        // Whoever asked may wait no longer than this; the handler's place is for others then.
+        let bound = self.log.config().durability_timeout;
         let failure = match durability {
             Durability::Memory => None,
             _ if !turn.written().await => Some("the event log cannot be written"),
             Durability::Spool => None,
             Durability::Sync if !self.log.may_sync() => Some("the settings allow no sync"),
-            Durability::Sync => (!self.syncs.synced().await).then_some("the event log cannot be synced"),
+            Durability::Sync => {
+                let synced = ctx.clock().timeout(bound, self.syncs.synced(failures)).await;
+                (!synced.unwrap_or(false)).then_some("the event log cannot be synced")
+            }
             Durability::Stream => match told {
-                Some(told) => told.await.is_err().then_some("the stream does not take the event now"),
+                Some(told) => {
+                    let told = ctx.clock().timeout(bound, told).await;
+                    (!matches!(told, Ok(Ok(())))).then_some("the stream does not take the event now")
+                }
                 None => Some("there is no stream"),
             },
         };
