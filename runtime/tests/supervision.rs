@@ -14,8 +14,8 @@ use std::time::Duration;
 use support::{Census, Gate, OnDrop, Seen, eventually};
 use vertebra::testing::TestRuntime;
 use vertebra::{
-    Address, BoxError, Context, Deploy, Deployment, Event, Failure, Handler, RequestError, Restart, Runtime, SendError,
-    Verticle,
+    Address, BoxError, Context, Deploy, Deployment, Event, Failure, Handler, Message, RequestError, Restart, Runtime,
+    SendError, Verticle,
 };
 
 const WORK: Address<Ask, u32> = Address::new("work");
@@ -171,12 +171,13 @@ const UNLUCKY: u32 = 13;
 const LATE: u32 = 14;
 
 fn serve_unlucky(kit: &Kit, incarnation: usize, ctx: &Context<Scripted>) -> Result<(), BoxError> {
-    let gate = kit.gate.clone();
+    let (gate, waits) = (kit.gate.clone(), kit.waits.clone());
     let handler = move |number| {
-        let gate = gate.clone();
+        let (gate, waits) = (gate.clone(), waits.clone());
         async move {
             assert!(number != UNLUCKY, "unlucky");
             if number == LATE {
+                waits.note(incarnation);
                 gate.wait().await;
                 panic!("late");
             }
@@ -188,6 +189,30 @@ fn serve_unlucky(kit: &Kit, incarnation: usize, ctx: &Context<Scripted>) -> Resu
         ctx.serve_fn(ONCE, handler).register()?;
     }
     Ok(())
+}
+
+/// A request whose handler has begun, and will panic when the gate is opened.
+async fn late_at(
+    rt: &Runtime,
+    kit: &Kit,
+    address: Address<u32, u32>,
+) -> tokio::task::JoinHandle<Result<u32, RequestError>> {
+    let bus = rt.bus().clone();
+    let late = tokio::task::spawn_local(async move { bus.request(address, LATE).await });
+    eventually(rt.clock(), "it has begun", || kit.waits.len() == 1).await;
+    late
+}
+
+/// Waits until there is so much less room in the mailbox than there was: so many messages wait in it.
+async fn until_queued<M: Message, R: Message>(rt: &Runtime, at: &Address<M, R>, room_before: usize, messages: usize) {
+    eventually(rt.clock(), "they wait in the mailbox", || rt.bus().room(at.clone()) + messages == room_before).await;
+}
+
+/// The scripted verticle that is unlucky when it is told to be.
+async fn deploy_unlucky(rt: &Runtime, kit: &Kit) -> Deployment {
+    let scripted =
+        kit.deploy_scripted(|kit, incarnation, ctx| Box::pin(async move { serve_unlucky(&kit, incarnation, &ctx) }));
+    rt.deploy(scripted).await.unwrap()
 }
 
 async fn unlucky_once(rt: &Runtime) {
@@ -334,14 +359,8 @@ promises! {
 
     async fn so_is_one_at_an_address_that_is_served_no_more(rt: &TestRuntime) {
         let kit = Kit::default();
-        rt.deploy(kit.deploy_scripted(|kit, incarnation, ctx| {
-            Box::pin(async move { serve_unlucky(&kit, incarnation, &ctx) })
-        }))
-        .await
-        .unwrap();
-        let bus = rt.bus().clone();
-        let late = tokio::task::spawn_local(async move { bus.request(ONCE, LATE).await });
-        rt.clock().sleep(Duration::from_millis(5)).await;
+        deploy_unlucky(&rt, &kit).await;
+        let late = late_at(&rt, &kit, ONCE).await;
         unlucky_once(&rt).await;
         assert_eq!(rt.bus().request(CLOSURE, 1).await, Ok(1));
         eventually(rt.clock(), "it is closed", || rt.bus().try_send(ONCE, 1).is_err()).await;
@@ -363,9 +382,7 @@ promises! {
         }))
         .await
         .unwrap();
-        let bus = rt.bus().clone();
-        let late = tokio::task::spawn_local(async move { bus.request(CLOSURE, LATE).await });
-        rt.clock().sleep(Duration::from_millis(5)).await;
+        let late = late_at(&rt, &kit, CLOSURE).await;
         unlucky_once(&rt).await;
         eventually(rt.clock(), "the next one is built", || kit.built() == 2).await;
         kit.gate.open();
@@ -459,14 +476,8 @@ promises! {
 
     async fn what_the_new_instance_does_not_serve_leaves_no_consumer_behind(rt: &TestRuntime) {
         let kit = Kit::default();
-        rt.deploy(kit.deploy_scripted(|kit, incarnation, ctx| {
-            Box::pin(async move { serve_unlucky(&kit, incarnation, &ctx) })
-        }))
-        .await
-        .unwrap();
-        let bus = rt.bus().clone();
-        let late = tokio::task::spawn_local(async move { bus.request(ONCE, LATE).await });
-        rt.clock().sleep(Duration::from_millis(5)).await;
+        deploy_unlucky(&rt, &kit).await;
+        let late = late_at(&rt, &kit, ONCE).await;
         unlucky_once(&rt).await;
         assert_eq!(rt.bus().request(CLOSURE, 1).await, Ok(1));
         kit.gate.open();
@@ -500,13 +511,14 @@ promises! {
         }))
         .await
         .unwrap();
+        let room = rt.bus().room(ONCE);
         let waiting: Vec<_> = (0..5)
             .map(|number| {
                 let bus = rt.bus().clone();
                 tokio::task::spawn_local(async move { bus.request(ONCE, number).await })
             })
             .collect();
-        rt.clock().sleep(Duration::from_millis(5)).await;
+        until_queued(&rt, &ONCE, room, 5).await;
         unlucky_once(&rt).await;
         for waiting in waiting {
             assert_eq!(waiting.await.unwrap(), Err(RequestError::Closed { address: "once".into() }));
@@ -594,8 +606,9 @@ promises! {
         panic_once(&rt).await;
         eventually(rt.clock(), "the next one is built", || kit.built() == 2).await;
         let bus = rt.bus().clone();
+        let room = rt.bus().room(ONCE);
         let waiting = tokio::task::spawn_local(async move { bus.request(ONCE, 6).await });
-        rt.clock().sleep(Duration::from_millis(5)).await;
+        until_queued(&rt, &ONCE, room, 1).await;
         kit.start_gate.open();
         assert_eq!(waiting.await.unwrap(), Err(RequestError::Closed { address: "once".into() }));
         assert_eq!(rt.bus().try_send(ONCE, 7), Err(SendError::NoHandlers(7)));
@@ -608,8 +621,9 @@ promises! {
         let deployment: Deployment = rt.deploy(kit.deploy()).await.unwrap();
         panic_once(&rt).await;
         eventually(rt.clock(), "the next one is built", || kit.built() == 2).await;
+        let room = rt.bus().room(WORK);
         let waiting = ask(&rt, Ask::Which);
-        rt.clock().sleep(Duration::from_millis(5)).await;
+        until_queued(&rt, &WORK, room, 1).await;
         let report = deployment.undeploy().await.unwrap();
         assert_eq!((report.abandoned, report.failures), (1, vec![]));
         assert_eq!(waiting.await.unwrap(), Err(RequestError::Closed { address: "work".into() }));
