@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use crate::Program;
 use crate::json::{push_number, push_string};
+use crate::varint::LENGTH_DELIMITED;
+use crate::{Program, varint};
 
 /// One click, impression or transaction, as it is streamed.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,8 +53,8 @@ impl Event {
         put_text(out, 12, &self.client_ip);
         put_text(out, 13, &self.trace_id);
         for (name, value) in &self.query {
-            put_varint(out, 14 << 3 | LENGTH_DELIMITED);
-            put_varint(out, (text_len(name) + text_len(value)) as u64);
+            varint::put(out, 14 << 3 | LENGTH_DELIMITED);
+            varint::put(out, (text_len(name) + text_len(value)) as u64);
             put_text(out, 1, name);
             put_text(out, 2, value);
         }
@@ -93,42 +94,25 @@ impl Answer<'_> {
     }
 }
 
-/// Protobuf's wire type of text and nested messages; that of numbers is 0.
-const LENGTH_DELIMITED: u64 = 2;
-
 /// Text under a field number below 16, nothing when it is empty: proto3 does not write defaults.
 fn put_text(out: &mut Vec<u8>, field: u64, text: &str) {
     if !text.is_empty() {
-        put_varint(out, field << 3 | LENGTH_DELIMITED);
-        put_varint(out, text.len() as u64);
+        varint::put(out, field << 3 | LENGTH_DELIMITED);
+        varint::put(out, text.len() as u64);
         out.extend_from_slice(text.as_bytes());
     }
 }
 
 /// How many bytes [`put_text`] writes.
 fn text_len(text: &str) -> usize {
-    if text.is_empty() { 0 } else { 1 + varint_len(text.len() as u64) + text.len() }
+    if text.is_empty() { 0 } else { 1 + varint::len(text.len() as u64) + text.len() }
 }
 
 fn put_number(out: &mut Vec<u8>, field: u64, number: i64) {
     if number != 0 {
-        put_varint(out, field << 3);
-        put_varint(out, number.cast_unsigned());
+        varint::put(out, field << 3);
+        varint::put(out, number.cast_unsigned());
     }
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        // The low seven bits, and the mark that more follow.
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn varint_len(value: u64) -> usize {
-    // Seven bits a byte; zero takes one byte too.
-    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
 
 #[cfg(test)]
@@ -210,15 +194,6 @@ mod tests {
             String::from_utf8(body).unwrap(),
             r#"{"userAgent":"curl/7.54.0","programId":"212313","programName":"program2","checksum":"124","customerId":9124,"customerName":"Customer2","messageId":"06bc2944-886c-4e56-907c-fa248c8af023","valid":true}"#
         );
-    }
-
-    #[test]
-    fn a_length_is_told_at_every_width_of_its_varint() {
-        for value in (0..64).flat_map(|bits| [1_u64 << bits, (1 << bits) - 1]).chain([u64::MAX]) {
-            let mut out = Vec::new();
-            put_varint(&mut out, value);
-            assert_eq!(varint_len(value), out.len(), "{value}");
-        }
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 use prost::Message;
 
 use crate::json::{push_number, push_string};
+use crate::varint::{self, Field};
 
 #[rustfmt::skip]
 mod generated;
@@ -72,22 +73,9 @@ pub fn message_id(payload: &[u8]) -> Option<&str> {
     let mut rest = payload;
     let mut found = None;
     while !rest.is_empty() {
-        let key = take_varint(&mut rest)?;
-        let skipped = match key & 7 {
-            0 => {
-                take_varint(&mut rest)?;
-                continue;
-            }
-            1 => 8,
-            2 => usize::try_from(take_varint(&mut rest)?).ok()?,
-            5 => 4,
-            _ => return None,
-        };
-        let (value, after) = rest.split_at_checked(skipped)?;
-        if key == MESSAGE_ID_KEY {
-            found = Some(value);
+        if let Field::Bytes(MESSAGE_ID, id) = varint::take_field(&mut rest)? {
+            found = Some(id);
         }
-        rest = after;
     }
     found.and_then(|id| std::str::from_utf8(id).ok()).filter(|id| !id.is_empty())
 }
@@ -108,20 +96,8 @@ pub fn write_delimited(payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
-/// Field 8, length-delimited.
-const MESSAGE_ID_KEY: u64 = 8 << 3 | 2;
-
-fn take_varint(rest: &mut &[u8]) -> Option<u64> {
-    let mut value = 0_u64;
-    for (index, byte) in rest.iter().take(10).enumerate() {
-        value |= u64::from(byte & 0x7f) << (7 * index);
-        if byte & 0x80 == 0 {
-            *rest = rest.get(index + 1..)?;
-            return Some(value);
-        }
-    }
-    None
-}
+/// The field's number.
+const MESSAGE_ID: u64 = 8;
 
 fn text(out: &mut Vec<u8>, before: &[u8], value: &str) {
     out.extend_from_slice(before);
