@@ -2,21 +2,30 @@
 //!
 //! It speaks awsJson1.1 over plain HTTP/1.1, knows the thirteen operations of [`Operation`] and checks the limits of the service
 //! (500 records and 5 MiB a call, 1 MiB a record). Signatures are not checked. Streams are active, and reshards done, at once; the
-//! limits per second of a shard are not enforced; nothing is ever trimmed, so what it stores is bounded by 2 GiB instead. It has a
-//! thread and an event loop of its own, so that it serves synchronous tests too and cannot slow down the loop of the program under test.
+//! limits per second of a shard are enforced when they are asked for; nothing is ever trimmed, so what it stores is bounded by 2 GiB
+//! instead, or records are counted and not kept at all. It has a thread and an event loop of its own, so that it serves synchronous
+//! tests too and cannot slow down the loop of the program under test.
 
 mod account;
+mod answer_body;
+mod call_fault;
+mod caller;
+mod date;
 mod error;
 mod faults;
 mod hash_key;
 mod iterator;
+mod key_counts;
+mod limits;
 mod operation;
 mod operations;
+mod record_fault;
 mod sequence_number;
 mod server;
 mod shard;
 mod state;
 mod stream;
+mod totals;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -25,11 +34,17 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
+use self::account::StreamRef;
+pub use self::call_fault::CallFault;
 pub use self::error::ErrorType;
-pub use self::faults::{Faults, RecordFault};
+pub use self::faults::Faults;
+use self::key_counts::KeyCounts;
+pub use self::limits::ShardLimits;
 pub use self::operation::Operation;
+pub use self::record_fault::RecordFault;
 use self::state::Shared;
 pub use self::state::StoredRecord;
+pub use self::totals::{ShardTotals, Totals};
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -132,6 +147,37 @@ impl KinesisServer {
     /// Replaces all faults; [`Faults::default`] ends them.
     pub fn set_faults(&self, faults: Faults) {
         self.shared.lock().faults = faults;
+    }
+
+    /// Counts records from now on, by their partition keys, instead of keeping them: for loads of minutes. What is kept already stays;
+    /// nothing more can be read.
+    pub fn count_records(&self) {
+        self.shared.lock().account.keys.get_or_insert_with(KeyCounts::default);
+    }
+
+    /// Enforces these limits on every shard, or none.
+    pub fn set_limits(&self, limits: Option<ShardLimits>) {
+        self.shared.lock().account.limits = limits;
+    }
+
+    /// Brings the stream to so many shards of equal width.
+    ///
+    /// # Errors
+    /// What `UpdateShardCount` would answer.
+    pub fn reshard(&self, stream: &str, shards: u32) -> Result<(), ErrorType> {
+        let now_ms = server::now_ms();
+        let mut state = self.shared.lock();
+        let named = StreamRef { stream_name: Some(stream.to_owned()), stream_arn: None };
+        let stream = state.account.stream_mut(&named).map_err(|error| error.kind)?;
+        stream.scale_to(shards.max(1), now_ms).map_err(|error| error.kind)
+    }
+
+    /// What the stream has taken, in numbers; also at `GET /totals/STREAM`.
+    ///
+    /// # Errors
+    /// [`ErrorType::ResourceNotFound`] when there is no such stream.
+    pub fn totals(&self, stream: &str) -> Result<Totals, ErrorType> {
+        self.shared.totals(stream)
     }
 
     /// How many calls of this operation have arrived since the start, refused ones included.

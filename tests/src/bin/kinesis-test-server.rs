@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use adtrack_tests::kinesis_server::KinesisServer;
+use adtrack_tests::kinesis_server::{KinesisServer, ShardLimits};
 use clap::Parser;
 
 /// A Kinesis-protocol server on 127.0.0.1 for trying things out; data is in memory
@@ -15,6 +15,12 @@ struct Arguments {
     /// A stream to make at once, and its number of shards; may be given several times
     #[arg(long = "stream", value_name = "NAME:SHARDS", value_parser = stream)]
     streams: Vec<(String, u32)>,
+    /// Count records instead of keeping them, for loads of minutes; GET /totals/NAME tells the counts
+    #[arg(long)]
+    count: bool,
+    /// Enforce what a shard takes in a second: 1,000 records and 1 MiB
+    #[arg(long)]
+    limits: bool,
 }
 
 fn stream(text: &str) -> Result<(String, u32), String> {
@@ -49,6 +55,10 @@ fn start(arguments: &Arguments) -> Result<KinesisServer, String> {
             .create_stream(name, *shards)
             .map_err(|error| format!("cannot create stream {name:?} with {shards} shards: {}", error.name()))?;
     }
+    if arguments.count {
+        server.count_records();
+    }
+    server.set_limits(arguments.limits.then_some(ShardLimits::SERVICE));
     Ok(server)
 }
 

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::error::{ErrorType, ServiceError};
+use super::key_counts::KeyCounts;
+use super::limits::ShardLimits;
 use super::stream::Stream;
 
 /// Open shards of all streams together.
@@ -20,6 +22,17 @@ pub(crate) struct Account {
     streams: BTreeMap<String, Stream>,
     stored_bytes: usize,
     stored_bytes_max: usize,
+    /// What each shard takes in a second; without it, anything.
+    pub(crate) limits: Option<ShardLimits>,
+    /// Counts instead of records, when there are to be no records.
+    pub(crate) keys: Option<KeyCounts>,
+}
+
+/// What a call that stores records needs of the account.
+pub(crate) struct Destination<'a> {
+    pub(crate) stream: &'a mut Stream,
+    pub(crate) limits: Option<ShardLimits>,
+    pub(crate) keys: Option<&'a mut KeyCounts>,
 }
 
 /// How a request names its stream: by name or by ARN.
@@ -41,7 +54,7 @@ impl StreamRef {
 
 impl Default for Account {
     fn default() -> Self {
-        Self { streams: BTreeMap::new(), stored_bytes: 0, stored_bytes_max: STORED_BYTES_MAX }
+        Self { streams: BTreeMap::new(), stored_bytes: 0, stored_bytes_max: STORED_BYTES_MAX, limits: None, keys: None }
     }
 }
 
@@ -85,6 +98,20 @@ impl Account {
     pub(crate) fn stream_mut(&mut self, stream: &StreamRef) -> Result<&mut Stream, ServiceError> {
         let name = required_name(stream)?;
         self.streams.get_mut(name).ok_or_else(|| not_found(name))
+    }
+
+    /// The stream that a request names, with room for `bytes` of records reserved.
+    pub(crate) fn destination(&mut self, stream: &StreamRef, bytes: usize) -> Result<Destination<'_>, ServiceError> {
+        let name = required_name(stream)?;
+        if !self.streams.contains_key(name) {
+            return Err(not_found(name));
+        }
+        // Counts have a bound of their own.
+        if self.keys.is_none() {
+            self.reserve(bytes)?;
+        }
+        let stream = self.streams.get_mut(name).ok_or_else(|| not_found(name))?;
+        Ok(Destination { stream, limits: self.limits, keys: self.keys.as_mut() })
     }
 
     /// All names after `after`, sorted.

@@ -15,6 +15,8 @@ pub enum ErrorType {
     ResourceInUse,
     /// More than the account may have.
     LimitExceeded,
+    /// The shard takes no more in this second.
+    Throughput,
     /// The iterator is older than five minutes.
     ExpiredIterator,
     /// The body is not JSON, or a blob is not base64.
@@ -43,6 +45,7 @@ impl ErrorType {
             Self::ResourceNotFound => "ResourceNotFoundException",
             Self::ResourceInUse => "ResourceInUseException",
             Self::LimitExceeded => "LimitExceededException",
+            Self::Throughput => "ProvisionedThroughputExceededException",
             Self::ExpiredIterator => "ExpiredIteratorException",
             Self::Serialization => "SerializationException",
             Self::UnknownOperation => "UnknownOperationException",
@@ -63,6 +66,7 @@ impl ErrorType {
             | Self::ResourceNotFound
             | Self::ResourceInUse
             | Self::LimitExceeded
+            | Self::Throughput
             | Self::ExpiredIterator
             | Self::Serialization
             | Self::UnknownOperation => 400,

@@ -25,6 +25,11 @@ impl HashKey {
         Self(u128::from_be_bytes(Md5::digest(partition_key.as_bytes()).into()))
     }
 
+    /// Its first 64 bits: as good as random for a key that is an MD5.
+    pub(crate) fn high(self) -> u64 {
+        (self.0 >> 64) as u64
+    }
+
     /// Reads the decimal form.
     pub(crate) fn parse(text: &str) -> Result<Self, HashKeyError> {
         let digits = !text.is_empty() && text.len() <= 39 && text.bytes().all(|b| b.is_ascii_digit());

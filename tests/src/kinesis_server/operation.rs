@@ -1,6 +1,7 @@
 //! The operations this server knows, and who carries each out.
 
 use super::account::Account;
+use super::call_fault::Verdict;
 use super::error::{ErrorType, ServiceError};
 use super::faults::Faults;
 use super::operations::{get_records, iterators, put, reshard, shards, streams};
@@ -70,6 +71,7 @@ impl Operation {
         body: &[u8],
         account: &mut Account,
         faults: &mut Faults,
+        verdict: &Verdict,
         now_ms: u64,
     ) -> Result<Vec<u8>, ServiceError> {
         match self {
@@ -80,7 +82,7 @@ impl Operation {
             Self::ListStreams => streams::list(body, account),
             Self::ListShards => shards::list(body, account),
             Self::PutRecord => put::one(body, account, now_ms),
-            Self::PutRecords => put::many(body, account, faults, now_ms),
+            Self::PutRecords => put::many(body, account, faults, verdict.more_results, now_ms),
             Self::GetShardIterator => iterators::get(body, account, now_ms),
             Self::GetRecords => get_records::get(body, account, now_ms),
             Self::SplitShard => reshard::split(body, account, now_ms),

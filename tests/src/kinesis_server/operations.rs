@@ -3,6 +3,7 @@
 pub(crate) mod get_records;
 pub(crate) mod iterators;
 pub(crate) mod put;
+pub(crate) mod put_answer;
 pub(crate) mod reshard;
 pub(crate) mod shard_view;
 pub(crate) mod shards;

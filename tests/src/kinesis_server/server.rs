@@ -6,10 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, DATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -17,6 +16,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use super::answer_body::AnswerBody;
+use super::caller::Caller;
+use super::date;
 use super::error::{ErrorType, ServiceError};
 use super::operation::Operation;
 use super::state::Shared;
@@ -29,6 +31,8 @@ const BODY_BYTES_MAX: usize = 8 << 20;
 const ACCEPT_RETRY_MS: u64 = 10;
 const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+/// Not of the service: `GET /totals/STREAM`.
+const TOTALS: &str = "/totals/";
 const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 
 /// The answer is not to be sent: hyper closes the connection.
@@ -81,8 +85,11 @@ async fn connection(socket: TcpStream, shared: Arc<Shared>, request_ids: Rc<std:
     let _ended = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
 }
 
-async fn answer(request: Request<Incoming>, shared: &Shared) -> Result<Response<Full<Bytes>>, Dropped> {
+async fn answer(request: Request<Incoming>, shared: &Shared) -> Result<Response<AnswerBody>, Dropped> {
     let (head, body) = request.into_parts();
+    if let Some(stream) = head.uri.path().strip_prefix(TOTALS) {
+        return Ok(totals(stream, shared));
+    }
     let operation = match operation(&head.method, &head.headers) {
         Ok(operation) => operation,
         Err(error) => return Ok(refused(&error)),
@@ -95,17 +102,31 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Result<Response<
         }
         Err(_client_went_away) => return Err(Dropped),
     };
-    let done = shared.call(operation, &body, now_ms());
-    if done.hang_ms > 0 {
-        tokio::time::sleep(Duration::from_millis(done.hang_ms)).await;
+    let done = shared.call(operation, Caller::of(&head.headers), &body, now_ms());
+    if done.wait_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(done.wait_ms)).await;
     }
-    if done.drop_answer {
+    if done.close {
         return Err(Dropped);
     }
-    Ok(match done.answer {
-        Ok(body) => json(StatusCode::OK, body),
+    let mut response = match done.answer {
+        Ok(body) => json(StatusCode::OK, AnswerBody::paced(body, done.byte_ms)),
         Err(error) => refused(&error),
-    })
+    };
+    if let Some(own_time_ms) = done.own_time_ms
+        && let Ok(date) = HeaderValue::try_from(date::of_http(own_time_ms))
+    {
+        response.headers_mut().insert(DATE, date);
+    }
+    Ok(response)
+}
+
+/// What a stream has taken, for who looks from outside the process.
+fn totals(stream: &str, shared: &Shared) -> Response<AnswerBody> {
+    match shared.totals(stream) {
+        Ok(totals) => json(StatusCode::OK, AnswerBody::whole(serde_json::to_vec(&totals).unwrap_or_default())),
+        Err(kind) => refused(&ServiceError::new(kind, format!("no stream {stream:?}"))),
+    }
 }
 
 fn operation(method: &Method, headers: &HeaderMap) -> Result<Operation, ServiceError> {
@@ -120,13 +141,13 @@ fn operation(method: &Method, headers: &HeaderMap) -> Result<Operation, ServiceE
     Operation::of_target(headers.get(TARGET).and_then(|value| value.to_str().ok()).unwrap_or_default())
 }
 
-fn refused(error: &ServiceError) -> Response<Full<Bytes>> {
+fn refused(error: &ServiceError) -> Response<AnswerBody> {
     let status = StatusCode::from_u16(error.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    json(status, error.body())
+    json(status, AnswerBody::whole(error.body()))
 }
 
-fn json(status: StatusCode, body: Vec<u8>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(body));
+fn json(status: StatusCode, body: AnswerBody) -> Response<AnswerBody> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::hash_key::HashKey;
+use super::limits::Bucket;
 use super::sequence_number::SequenceNumber;
 
 /// One stored record.
@@ -35,7 +36,15 @@ pub(crate) struct Shard {
     pub(crate) children: Vec<u32>,
     pub(crate) created_ms: u64,
     pub(crate) closed: Option<Closed>,
+    /// Empty when records are counted and not kept.
     pub(crate) records: Vec<Record>,
+    /// Records stored, kept or not.
+    pub(crate) stored: u64,
+    /// Their bytes, partition keys included.
+    pub(crate) stored_bytes: u64,
+    /// Records turned away because of its limits.
+    pub(crate) throttled: u64,
+    pub(crate) bucket: Bucket,
 }
 
 impl Shard {
@@ -51,6 +60,10 @@ impl Shard {
             created_ms,
             closed: None,
             records: Vec::new(),
+            stored: 0,
+            stored_bytes: 0,
+            throttled: 0,
+            bucket: Bucket::default(),
         }
     }
 
@@ -61,13 +74,23 @@ impl Shard {
 
     /// Adds a record that arrives at `now_ms`, and gives its number.
     pub(crate) fn append(&mut self, partition_key: &str, data: Bytes, now_ms: u64) -> SequenceNumber {
-        debug_assert!(self.closed.is_none(), "a closed shard takes no record");
-        // A clock that was set back must not order arrivals before the shard itself.
-        let arrived_ms = now_ms.max(self.created_ms);
-        let counter = self.records.len() as u64 + 1;
-        let sequence_number = SequenceNumber::new(self.created_ms / 1_000, self.index, counter, arrived_ms / 1_000);
+        let sequence_number = self.count(partition_key.len() + data.len(), now_ms);
+        let arrived_ms = self.arrival(now_ms);
         self.records.push(Record { sequence_number, partition_key: partition_key.into(), data, arrived_ms });
         sequence_number
+    }
+
+    /// Counts a record of so many bytes without keeping it, and gives its number.
+    pub(crate) fn count(&mut self, bytes: usize, now_ms: u64) -> SequenceNumber {
+        debug_assert!(self.closed.is_none(), "a closed shard takes no record");
+        self.stored += 1;
+        self.stored_bytes += bytes as u64;
+        SequenceNumber::new(self.created_ms / 1_000, self.index, self.stored, self.arrival(now_ms) / 1_000)
+    }
+
+    /// A clock that was set back must not order arrivals before the shard itself.
+    fn arrival(&self, now_ms: u64) -> u64 {
+        now_ms.max(self.created_ms)
     }
 
     /// Takes no more records.

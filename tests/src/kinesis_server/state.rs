@@ -6,9 +6,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::account::Account;
+use super::caller::Caller;
 use super::error::{ErrorType, ServiceError};
 use super::faults::Faults;
+use super::key_counts::KeyCounts;
 use super::operation::Operation;
+use super::shard::Shard;
+use super::totals::{ShardTotals, Totals};
 
 /// The data, the faults and the counts, behind one lock that is never held across an await.
 #[derive(Debug, Default)]
@@ -29,8 +33,14 @@ pub(crate) struct State {
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) answer: Result<Vec<u8>, ServiceError>,
-    pub(crate) hang_ms: u64,
-    pub(crate) drop_answer: bool,
+    /// The connection is closed instead of an answer.
+    pub(crate) close: bool,
+    /// Before the answer or the close.
+    pub(crate) wait_ms: u64,
+    /// Between two bytes of the answer's body.
+    pub(crate) byte_ms: u64,
+    /// What the server takes the time for, if it is wrong about it.
+    pub(crate) own_time_ms: Option<u64>,
 }
 
 /// One record as it was stored.
@@ -44,6 +54,8 @@ pub struct StoredRecord {
     pub partition_key: String,
     /// What it carries, decoded from base64.
     pub data: Bytes,
+    /// When it arrived, milliseconds since 1970.
+    pub arrived_ms: u64,
 }
 
 impl Shared {
@@ -53,16 +65,43 @@ impl Shared {
     }
 
     /// Counts the call, meets the faults and carries it out.
-    pub(crate) fn call(&self, operation: Operation, body: &[u8], now_ms: u64) -> Done {
+    pub(crate) fn call(&self, operation: Operation, caller: Caller<'_>, body: &[u8], now_ms: u64) -> Done {
         let mut state = self.lock();
         let State { account, faults, calls } = &mut *state;
         *calls.entry(operation).or_default() += 1;
-        let verdict = faults.decide(operation);
-        let answer = match verdict.refuse {
-            Some(kind) => Err(ServiceError::new(kind, "This fault was asked for.")),
-            None => operation.carry_out(body, account, faults, now_ms),
+        let own_time_ms = faults.own_time(now_ms);
+        let verdict = faults.decide(operation, caller, now_ms);
+        if let Some(wait_ms) = verdict.stall_ms {
+            return Done { answer: Ok(Vec::new()), close: true, wait_ms, byte_ms: 0, own_time_ms };
+        }
+        let mut answer = match &verdict.refuse {
+            Some(kind) => Err(ServiceError::new(kind.clone(), "This fault was asked for.")),
+            None => operation.carry_out(body, account, faults, &verdict, now_ms),
         };
-        Done { answer, hang_ms: verdict.hang_ms, drop_answer: verdict.drop_answer }
+        if verdict.cut_short
+            && let Ok(body) = &mut answer
+        {
+            body.truncate(body.len() / 2);
+        }
+        let (close, wait_ms, byte_ms) = (verdict.close_after, verdict.late_ms, verdict.byte_ms);
+        Done { answer, close, wait_ms, byte_ms, own_time_ms }
+    }
+
+    /// What a stream has taken, in numbers.
+    pub(crate) fn totals(&self, stream: &str) -> Result<Totals, ErrorType> {
+        let state = self.lock();
+        let stream = state.account.stream_named(stream).map_err(|error| error.kind)?;
+        let shards: Vec<ShardTotals> = stream.shards.iter().map(shard_totals).collect();
+        let keys = state.account.keys.as_ref();
+        Ok(Totals {
+            calls: state.calls.get(&Operation::PutRecords).copied().unwrap_or_default(),
+            records: shards.iter().map(|shard| shard.records).sum(),
+            bytes: shards.iter().map(|shard| shard.bytes).sum(),
+            distinct_keys: keys.map_or(0, KeyCounts::distinct),
+            repeated_keys: keys.map_or(0, KeyCounts::repeated),
+            uncounted_keys: keys.map_or(0, KeyCounts::beyond),
+            shards,
+        })
     }
 
     /// Everything a stream holds, shard after shard, in the order it was stored there.
@@ -76,8 +115,18 @@ impl Shared {
                 sequence_number: record.sequence_number.to_string(),
                 partition_key: record.partition_key.to_string(),
                 data: record.data.clone(),
+                arrived_ms: record.arrived_ms,
             })
             .collect())
+    }
+}
+
+fn shard_totals(shard: &Shard) -> ShardTotals {
+    ShardTotals {
+        shard_id: shard.id.clone(),
+        records: shard.stored,
+        bytes: shard.stored_bytes,
+        throttled: shard.throttled,
     }
 }
 
@@ -85,7 +134,13 @@ impl Shared {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+    use http::HeaderMap;
+
     use super::*;
+
+    fn call(shared: &Shared) -> Done {
+        shared.call(Operation::PutRecords, Caller::of(&HeaderMap::new()), PUT, 2_000)
+    }
 
     const PUT: &[u8] = br#"{"StreamName":"s","Records":[{"PartitionKey":"k","Data":"b25l"}]}"#;
 
@@ -99,7 +154,7 @@ mod tests {
     #[test]
     fn what_was_put_is_there() {
         let shared = shared(Faults::default());
-        shared.call(Operation::PutRecords, PUT, 2_000).answer.unwrap();
+        call(&shared).answer.unwrap();
         let records = shared.records("s").unwrap();
         assert_eq!(records.len(), 1);
         assert_eq!((&*records[0].partition_key, &records[0].data[..]), ("k", &b"one"[..]));
@@ -109,7 +164,7 @@ mod tests {
     #[test]
     fn a_refused_call_is_counted_and_stores_nothing() {
         let shared = shared(Faults::default().refuse_next(1, 500, "InternalFailure"));
-        let done = shared.call(Operation::PutRecords, PUT, 2_000);
+        let done = call(&shared);
         assert_eq!(done.answer.unwrap_err().kind.status(), 500);
         assert_eq!(shared.lock().calls[&Operation::PutRecords], 1);
         assert!(shared.records("s").unwrap().is_empty());
@@ -118,7 +173,7 @@ mod tests {
     #[test]
     fn a_dropped_answer_is_of_a_call_that_was_carried_out() {
         let shared = shared(Faults::default().drop_next(1));
-        assert!(shared.call(Operation::PutRecords, PUT, 2_000).drop_answer);
+        assert!(call(&shared).close);
         assert_eq!(shared.records("s").unwrap().len(), 1);
     }
 }

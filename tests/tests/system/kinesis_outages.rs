@@ -59,7 +59,7 @@ async fn a_stream_made_after_the_start_gets_the_events_from_before() {
 async fn a_stream_that_takes_only_some_records_gets_each_of_them_in_the_end_and_once() {
     let _turn = alone().await;
     let kinesis = kinesis();
-    kinesis.set_faults(Faults::default().fail_records(0.3, RecordFault::Either, 7).only(Operation::PutRecords));
+    kinesis.set_faults(Faults::seeded(7).fail_records(0.3, RecordFault::Either).only(Operation::PutRecords));
     let service = with_stream(Adtrack::builder(), &kinesis.endpoint()).start().unwrap();
     let answered = load::run(service.public(), KNOWN_PATH, 16, Until::Requests(10_000)).await;
     let accepted = accepted(&answered);
@@ -92,7 +92,7 @@ async fn a_stream_that_fails_in_every_way_gets_every_event_in_the_end() {
         Faults::default().refuse_next(2, 400, "ExpiredTokenException"),
         Faults::default().drop_next(2),
         Faults::default().hang_next(2, 2_000),
-        Faults::default().fail_records(1.0, RecordFault::Throughput, 1),
+        Faults::default().fail_records(1.0, RecordFault::Throughput),
         Faults::default(),
     ];
     for faults in ways {
