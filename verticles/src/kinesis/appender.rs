@@ -98,7 +98,9 @@ impl Appender {
         self.begin(clock)?;
         #[cfg(test)]
         assert!(!self.log.next_write_panics.swap(false, std::sync::atomic::Ordering::Relaxed), "a write that panics");
-        let appended = self.writer.append(frames, unix_ms(clock))?;
+        let appended = self.writer.append(frames, unix_ms(clock));
+        self.log.grown(self.writer.take_stray_bytes());
+        let appended = appended?;
         let now = clock.now();
         if let Some(begun) = &mut self.begun {
             begun.last_write = Some(now);
@@ -186,7 +188,9 @@ impl Appender {
             self.writer.close();
         }
         self.begin(clock)?;
-        self.writer.probe(unix_ms(clock)).map(|grown_bytes| self.log.grown(grown_bytes))
+        let probed = self.writer.probe(unix_ms(clock)).map(|grown_bytes| self.log.grown(grown_bytes));
+        self.log.grown(self.writer.take_stray_bytes());
+        probed
     }
 
     fn is_to_be_closed(&mut self, now: Duration) -> bool {

@@ -150,7 +150,9 @@ impl EventLog {
     /// A segment of so many bytes is gone; none for one that was gone already.
     pub(crate) fn shrunk(&self, bytes: u64) {
         if bytes > 0 {
-            let before = self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            // Somebody else may have written to the file: a number below zero would be a full log for ever.
+            let less = |before: u64| Some(before.saturating_sub(bytes));
+            let (Ok(before) | Err(before)) = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
             self.metrics.log_bytes.set(i64::try_from(before.saturating_sub(bytes)).unwrap_or(i64::MAX));
             self.metrics.log_segments.dec();
         }

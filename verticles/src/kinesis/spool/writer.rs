@@ -103,6 +103,7 @@ pub struct Writer {
     open: Option<Open>,
     // None: nobody will ever ask for a sync.
     unsynced: Option<Closed>,
+    stray_bytes: u64,
 }
 
 /// What is not open any more and not on the disk yet.
@@ -180,7 +181,9 @@ impl Writer {
         segment_bytes_max: u64,
         create: CreateFile,
     ) -> Self {
-        Self { folder: folder.into(), event_loop, kind, segment_bytes_max, seq: 0, create, open: None, unsynced: None }
+        let folder = folder.into();
+        let (open, unsynced) = (None, None);
+        Self { folder, event_loop, kind, segment_bytes_max, seq: 0, create, open, unsynced, stray_bytes: 0 }
     }
 
     /// From now on it is known what is not on the disk, so that it can be synced.
@@ -213,6 +216,12 @@ impl Writer {
             all.push(Box::new(move || File::open(folder)?.sync_all()));
         }
         Ok(Unsynced(all))
+    }
+
+    /// Takes the number of bytes that are in files and were not told as growth, since the last time: what was written of a failed
+    /// append and could not be taken back.
+    pub fn take_stray_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.stray_bytes)
     }
 
     /// The segment that is open.
@@ -278,11 +287,11 @@ impl Writer {
                 Ok(Appended { segment, offset, grown_bytes: header_bytes + written as u64 })
             }
             Ok(written) => {
-                open.take_back();
+                self.stray_bytes += open.take_back(written);
                 Err(AppendError::Short { segment, written, wanted: frames.len() })
             }
             Err(source) => {
-                open.take_back();
+                self.stray_bytes += open.take_back(0);
                 Err(AppendError::Write { segment, source })
             }
         }
@@ -299,7 +308,7 @@ impl Writer {
         let appended = self.append(&unfinished, now_ms)?;
         if let Some(open) = &mut self.open {
             open.bytes = appended.offset;
-            open.take_back();
+            self.stray_bytes += open.take_back(unfinished.len());
         }
         Ok(appended.grown_bytes - unfinished.len() as u64)
     }
@@ -337,9 +346,12 @@ impl Writer {
 }
 
 impl Open {
-    /// Cuts off what was written of a failed append; a file that cannot be cut is not written to again.
-    fn take_back(&mut self) {
-        self.broken |= self.file.truncate(self.bytes).is_err();
+    /// Cuts off what was written of a failed append; a file that cannot be cut is not written to again. Gives the bytes that
+    /// stay.
+    fn take_back(&mut self, written: usize) -> u64 {
+        let stays = self.file.truncate(self.bytes).is_err();
+        self.broken |= stays;
+        if stays { written as u64 } else { 0 }
     }
 }
 
