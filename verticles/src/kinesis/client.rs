@@ -20,20 +20,21 @@ use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 
-use super::record::Record;
+use super::entry::Entry;
+use super::shard::ShardId;
 
-/// What became of one record of a call.
+/// What became of one entry of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The stream has it.
-    Stored,
+    /// The stream has it, in this shard when the answer names one.
+    Stored(Option<ShardId>),
     /// Its shard is at its limit.
     Throttled,
     /// The service could not store it, for the reason it gives.
     Failed(String),
 }
 
-/// Why a call as a whole has no outcomes. Whether the stream has some of its records is then unknown.
+/// Why a call as a whole has no outcomes. Whether the stream has some of its entries is then unknown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PutError {
     /// The stream, or the account, is at its limit.
@@ -60,25 +61,25 @@ pub enum PutError {
     /// Anything else the service says.
     #[error("the service failed: {0}")]
     Failed(String),
-    /// The answer does not have one outcome for each record.
-    #[error("{sent} records were sent, the answer has {answered}")]
+    /// The answer does not have one outcome for each entry.
+    #[error("{sent} entries were sent, the answer has {answered}")]
     WrongCount {
-        /// Records sent.
+        /// Entries sent.
         sent: usize,
         /// Outcomes in the answer.
         answered: usize,
     },
 }
 
-/// What can take records: Kinesis, or a stand-in in a test.
+/// What can take entries: Kinesis, or a stand-in in a test.
 pub trait StreamClient: 'static {
-    /// Makes one call with these records, without trying again; one outcome for each, in order.
+    /// Makes one call with these entries, without trying again; one outcome for each, in order.
     ///
-    /// Not cancel safe: whether records of a call that was dropped are stored is unknown.
+    /// Not cancel safe: whether entries of a call that was dropped are stored is unknown.
     ///
     /// # Errors
     /// As [`PutError`] says.
-    fn put_records(&self, records: &[Record]) -> impl Future<Output = Result<Vec<Outcome>, PutError>>;
+    fn put_records(&self, entries: &[Entry]) -> impl Future<Output = Result<Vec<Outcome>, PutError>>;
 
     /// Finds out whether the stream is there, without sending anything. Cancel safe.
     ///
@@ -164,10 +165,10 @@ impl KinesisClient {
 }
 
 impl StreamClient for KinesisClient {
-    async fn put_records(&self, records: &[Record]) -> Result<Vec<Outcome>, PutError> {
+    async fn put_records(&self, entries: &[Entry]) -> Result<Vec<Outcome>, PutError> {
         let client = self.client().await?;
         let stream = self.config.stream.as_deref().unwrap_or_default();
-        let entries = records.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+        let entries = entries.iter().map(request_entry).collect::<Result<Vec<_>, _>>()?;
         let answer = client.put_records().stream_name(stream).set_records(Some(entries)).send().await;
         match answer {
             Ok(answer) => Ok(answer.records().iter().map(outcome).collect()),
@@ -203,17 +204,18 @@ impl fmt::Debug for KinesisClient {
     }
 }
 
-fn entry(record: &Record) -> Result<PutRecordsRequestEntry, PutError> {
+fn request_entry(entry: &Entry) -> Result<PutRecordsRequestEntry, PutError> {
     PutRecordsRequestEntry::builder()
-        .partition_key(record.key())
-        .data(Blob::new(record.payload()))
+        .partition_key(entry.partition_key())
+        .set_explicit_hash_key(entry.explicit_hash_key().map(|key| key.to_string()))
+        .data(Blob::new(&entry.data()[..]))
         .build()
         .map_err(|error| PutError::Refused(error.to_string()))
 }
 
 fn outcome(entry: &PutRecordsResultEntry) -> Outcome {
     match entry.error_code() {
-        None => Outcome::Stored,
+        None => Outcome::Stored(entry.shard_id().and_then(ShardId::parse)),
         Some("ProvisionedThroughputExceededException") => Outcome::Throttled,
         Some(code) => Outcome::Failed(code.to_owned()),
     }
@@ -293,7 +295,7 @@ mod tests {
     use aws_sdk_kinesis::config::Credentials;
 
     use super::*;
-    use crate::kinesis::record::tests::record;
+    use crate::kinesis::entry::tests::{entries, entry, several};
     use crate::kinesis::tests::kinesis_config;
 
     /// A server that gives every call the same answer, and the bodies of the calls on a channel.
@@ -333,31 +335,34 @@ mod tests {
         }
     }
 
-    fn put(endpoint: String, records: &[Record]) -> Result<Vec<Outcome>, PutError> {
+    fn put(endpoint: String, entries: &[Entry]) -> Result<Vec<Outcome>, PutError> {
         let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
         let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        executor.block_on(KinesisClient::new(config(endpoint)).with_credentials(credentials).put_records(records))
+        executor.block_on(KinesisClient::new(config(endpoint)).with_credentials(credentials).put_records(entries))
     }
 
     fn answered(status: &'static str, body: &'static str) -> Result<Vec<Outcome>, PutError> {
         let (address, _bodies) = server(status, body);
-        put(format!("http://{address}"), &[record("a"), record("b"), record("c")])
+        put(format!("http://{address}"), &entries(&["a", "b", "c"]))
     }
 
     #[test]
-    fn every_record_has_its_own_outcome() {
+    fn every_entry_has_its_own_outcome() {
         let body = r#"{"FailedRecordCount":2,"Records":[{"SequenceNumber":"1","ShardId":"shardId-000000000000"},
             {"ErrorCode":"ProvisionedThroughputExceededException","ErrorMessage":"slow down"},
             {"ErrorCode":"InternalFailure","ErrorMessage":"Internal Service Failure"}]}"#;
         let outcomes = answered("200 OK", body).unwrap();
-        assert_eq!(outcomes, [Outcome::Stored, Outcome::Throttled, Outcome::Failed("InternalFailure".into())]);
+        assert_eq!(
+            outcomes,
+            [Outcome::Stored(Some(ShardId(0))), Outcome::Throttled, Outcome::Failed("InternalFailure".into())]
+        );
     }
 
     #[test]
     fn a_call_names_the_stream_and_carries_each_payload_under_its_message_id() {
         let (address, bodies) =
             server("200 OK", r#"{"FailedRecordCount":0,"Records":[{"SequenceNumber":"1","ShardId":"s"}]}"#);
-        put(format!("http://{address}"), &[record("06bc2944")]).unwrap();
+        put(format!("http://{address}"), &entries(&["06bc2944"])).unwrap();
         let request = bodies.recv_timeout(Duration::from_secs(5)).unwrap();
         assert!(request.contains("Kinesis_20131202.PutRecords"), "{request}");
         let (_, body) = request.split_once("\r\n\r\n").unwrap();
@@ -367,6 +372,18 @@ mod tests {
         assert_eq!(body["Records"].as_array().unwrap().len(), 1);
         // 18 07 42 08 and the message id, in base64.
         assert_eq!(body["Records"][0]["Data"], "GAdCCDA2YmMyOTQ0");
+    }
+
+    #[test]
+    fn an_explicit_hash_key_is_written_as_a_decimal_number_and_left_out_where_there_is_none() {
+        let (address, bodies) = server("200 OK", r#"{"Records":[{"ShardId":"s"},{"ShardId":"shardId-000000000001"}]}"#);
+        let outcomes = put(format!("http://{address}"), &[several(&["a", "b"]), entry("c")]).unwrap();
+        assert_eq!(outcomes, [Outcome::Stored(None), Outcome::Stored(Some(ShardId(1)))]);
+        let request = bodies.recv_timeout(Duration::from_secs(5)).unwrap();
+        let body: serde_json::Value = serde_json::from_str(request.split_once("\r\n\r\n").unwrap().1).unwrap();
+        let sent = &body["Records"];
+        assert_eq!((&sent[0]["PartitionKey"], &sent[0]["ExplicitHashKey"]), (&"several".into(), &"7".into()));
+        assert_eq!((&sent[1]["PartitionKey"], &sent[1]["ExplicitHashKey"]), (&"c".into(), &serde_json::Value::Null));
     }
 
     #[test]
@@ -413,14 +430,14 @@ mod tests {
     #[test]
     fn a_port_nobody_listens_on_is_unreachable() {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let error = put(format!("http://{address}"), &[record("a")]).unwrap_err();
+        let error = put(format!("http://{address}"), &[entry("a")]).unwrap_err();
         assert!(matches!(error, PutError::Unreachable(_)), "{error}");
     }
 
     #[test]
     fn a_server_that_does_not_answer_costs_no_more_than_the_time_for_one_attempt() {
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-        let error = put(format!("http://{}", silent.local_addr().unwrap()), &[record("a")]).unwrap_err();
+        let error = put(format!("http://{}", silent.local_addr().unwrap()), &[entry("a")]).unwrap_err();
         assert_eq!(error, PutError::TimedOut);
     }
 
@@ -433,7 +450,7 @@ mod tests {
             .build();
         let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let client = KinesisClient::new(config("http://127.0.0.1:9".into())).with_credentials(nobody);
-        let error = executor.block_on(client.put_records(&[record("a")])).unwrap_err();
+        let error = executor.block_on(client.put_records(&[entry("a")])).unwrap_err();
         assert!(matches!(&error, PutError::Credentials(words) if words.contains("AWS_ACCESS_KEY_ID")), "{error}");
     }
 }

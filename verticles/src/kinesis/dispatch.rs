@@ -1,4 +1,4 @@
-//! Sending: batches are taken when they are due, and each is followed until no record is left in it: settled, or back in the
+//! Sending: batches are taken when they are due, and each is followed until no entry is left in it: settled, or back in the
 //! queue because the stream took only others.
 
 use std::time::Duration;
@@ -7,8 +7,9 @@ use vertebra::Context;
 
 use super::batch::Take;
 use super::client::{Outcome, PutError, StreamClient};
+use super::entry::{self, Entry};
 use super::record::Record;
-use super::retry::{self, Judged};
+use super::retry::{self, Count, Judged};
 use super::shipper::Shipper;
 
 /// Takes batches as long as the instance lives.
@@ -50,12 +51,12 @@ impl<C: StreamClient> UnderWay<C> {
         Self { ctx }
     }
 
-    /// Sends records until each of them is settled, or given back because a call took others.
-    async fn ship(self, batch: Vec<Record>) {
+    /// Sends entries until each of them is settled, or given back because a call took others.
+    async fn ship(self, batch: Vec<Entry>) {
         let shipper = self.ctx.verticle();
         let mut groups = vec![(batch, 0)];
-        while let Some((records, tries)) = groups.pop() {
-            let judged = self.attempt(records, tries).await;
+        while let Some((entries, tries)) = groups.pop() {
+            let judged = self.attempt(entries, tries).await;
             let again = self.conclude(judged);
             if again.pause {
                 let config = shipper.config();
@@ -66,7 +67,7 @@ impl<C: StreamClient> UnderWay<C> {
                 self.ctx.clock().sleep(pause).await;
             }
             if again.progress {
-                // In company: a batch that went on alone would end in calls of a few records, its place taken all the while.
+                // In company: a batch that went on alone would end in calls of a few entries, its place taken all the while.
                 shipper.give_back(again.groups.into_iter().flatten().collect(), self.ctx.clock().now());
                 continue;
             }
@@ -77,14 +78,16 @@ impl<C: StreamClient> UnderWay<C> {
     }
 
     /// One call.
-    async fn attempt(&self, records: Vec<Record>, tries: u32) -> Judged {
+    async fn attempt(&self, entries: Vec<Entry>, tries: u32) -> Judged {
         let shipper = self.ctx.verticle();
-        let (fits, oversized) = part_oversized(records, shipper.config().record_bytes_max);
+        let (fits, oversized) = part_oversized(entries, shipper.config().record_bytes_max);
+        let oversized = retry::oversized(oversized);
         if fits.is_empty() {
-            return Judged { dead: oversized, ..Judged::default() };
+            return oversized;
         }
         let metrics = shipper.log.metrics();
         metrics.calls.inc();
+        metrics.entries_sent.inc_by(fits.len() as u64);
         metrics.calls_in_flight.inc();
         let begun = self.ctx.clock().now();
         let answer = call(&self.ctx, &fits).await;
@@ -93,7 +96,8 @@ impl<C: StreamClient> UnderWay<C> {
         metrics.call_seconds.observe(now.saturating_sub(begun).as_secs_f64());
         let proven = shipper.state.borrow().proven;
         let mut judged = retry::judge(fits, answer, tries, proven);
-        judged.dead.extend(oversized);
+        judged.dead.extend(oversized.dead);
+        judged.apart.extend(oversized.apart);
         shipper.note_call(now, judged.trouble.clone());
         judged
     }
@@ -102,24 +106,33 @@ impl<C: StreamClient> UnderWay<C> {
     fn conclude(&self, judged: Judged) -> Again {
         let shipper = self.ctx.verticle();
         let metrics = shipper.log.metrics();
-        metrics.shipped.inc_by(judged.stored.len() as u64);
-        metrics.throttled.inc_by(judged.throttled as u64);
+        metrics.shipped.inc_by(entry::events(&judged.stored) as u64);
+        metrics.entries_stored.inc_by(judged.stored.len() as u64);
+        metrics.throttled.inc_by(judged.throttled.events as u64);
+        metrics.entries_throttled.inc_by(judged.throttled.entries as u64);
         metrics.call_failures.inc_by(u64::from(judged.trouble.is_some()));
         if !judged.stored.is_empty() {
             let mut state = shipper.state.borrow_mut();
             state.proven = true;
-            for record in &judged.stored {
+            for record in judged.stored.iter().flat_map(Entry::records) {
                 state.acks.stored(record.key());
             }
             drop(state);
-            shipper.settle(&judged.stored);
+            shipper.settle(judged.stored.iter().flat_map(Entry::records));
         }
         let progress = !judged.stored.is_empty();
         let mut again = Again { groups: judged.again, pause: judged.pause, progress };
         if !judged.dead.is_empty() {
             self.bury(judged.dead, judged.trouble.as_ref(), &mut again);
         }
-        metrics.retried.inc_by(again.groups.iter().map(Vec::len).sum::<usize>() as u64);
+        for group in again.groups.iter().chain([&judged.apart]) {
+            let retried = Count::of(group);
+            metrics.retried.inc_by(retried.events as u64);
+            metrics.entries_retried.inc_by(retried.entries as u64);
+        }
+        if !judged.apart.is_empty() {
+            shipper.give_back(judged.apart, self.ctx.clock().now());
+        }
         again
     }
 
@@ -143,13 +156,13 @@ impl<C: StreamClient> UnderWay<C> {
                 }
                 Err(error) => {
                     tracing::error!(%error, key = record.key(), "an event the stream refuses cannot be kept");
-                    again.groups.push(vec![record]);
+                    again.groups.push(vec![Entry::single(record)]);
                     again.pause = true;
                 }
             }
         }
         shipper.log.metrics().dead_lettered.inc_by(kept.len() as u64);
-        shipper.settle(&kept);
+        shipper.settle(kept.iter());
         // The cleaner looks whether more is kept than may be.
         shipper.finished.ring();
     }
@@ -164,23 +177,23 @@ impl<C: StreamClient> Drop for UnderWay<C> {
 }
 
 struct Again {
-    groups: Vec<Vec<Record>>,
+    groups: Vec<Vec<Entry>>,
     pause: bool,
-    /// Whether the stream took some of the records.
+    /// Whether the stream took some of the entries.
     progress: bool,
 }
 
 /// The client has times of its own; this one holds whatever it does.
-async fn call<C: StreamClient>(ctx: &Context<Shipper<C>>, records: &[Record]) -> Result<Vec<Outcome>, PutError> {
+async fn call<C: StreamClient>(ctx: &Context<Shipper<C>>, entries: &[Entry]) -> Result<Vec<Outcome>, PutError> {
     let shipper = ctx.verticle();
-    let answer = ctx.clock().timeout(shipper.config().operation_timeout, shipper.client.put_records(records)).await;
+    let answer = ctx.clock().timeout(shipper.config().operation_timeout, shipper.client.put_records(entries)).await;
     answer.unwrap_or(Err(PutError::TimedOut))
 }
 
-fn part_oversized(records: Vec<Record>, bytes_max: usize) -> (Vec<Record>, Vec<Record>) {
+fn part_oversized(entries: Vec<Entry>, bytes_max: usize) -> (Vec<Entry>, Vec<Entry>) {
     // The usual case costs no allocation.
-    if records.iter().all(|record| record.bytes() <= bytes_max) {
-        return (records, Vec::new());
+    if entries.iter().all(|entry| entry.bytes() <= bytes_max) {
+        return (entries, Vec::new());
     }
-    records.into_iter().partition(|record| record.bytes() <= bytes_max)
+    entries.into_iter().partition(|entry| entry.bytes() <= bytes_max)
 }

@@ -23,6 +23,8 @@ pub(crate) enum ToShip {
     Events {
         /// The segment that holds them.
         segment: SegmentName,
+        /// Where they begin in it, in bytes.
+        offset: u64,
         /// Whole frames.
         frames: Bytes,
         /// The room they take.
@@ -97,8 +99,8 @@ impl HandOver {
     ) -> bool {
         if self.mode == Mode::Memory {
             let room = if self.announcements.is_empty() { self.room.try_take(events, frames.len()) } else { None };
-            let segment = appended.segment;
-            let handed = room.is_some_and(|held| send(ToShip::Events { segment, frames, held, acks }));
+            let Appended { segment, offset, .. } = appended;
+            let handed = room.is_some_and(|held| send(ToShip::Events { segment, offset, frames, held, acks }));
             if handed {
                 return true;
             }

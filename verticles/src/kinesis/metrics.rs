@@ -52,6 +52,14 @@ pub struct Metrics {
     pub read_back: Counter,
     /// Events the stream has taken.
     pub shipped: Counter,
+    /// Entries sent, as often as they were: what stands in the places of calls, one event or many.
+    pub entries_sent: Counter,
+    /// Entries the stream has taken.
+    pub entries_stored: Counter,
+    /// Entries sent again.
+    pub entries_retried: Counter,
+    /// Entries turned away because the stream was at its limit.
+    pub entries_throttled: Counter,
     /// Calls of the stream.
     pub calls: Counter,
     /// Calls that failed as a whole.
@@ -133,6 +141,10 @@ impl Metrics {
             ),
             read_back: counter(registry, "events_read_back", "Events read back from the log"),
             shipped: counter(registry, "events_shipped", "Events the stream has taken"),
+            entries_sent: counter(registry, "entries_sent", "Entries of calls of the stream, sent again or not"),
+            entries_stored: counter(registry, "entries_stored", "Entries the stream has taken"),
+            entries_retried: counter(registry, "entries_retried", "Entries sent again"),
+            entries_throttled: counter(registry, "entries_throttled", "Entries turned away by the stream's limit"),
             calls: counter(registry, "calls", "Calls of the stream"),
             call_failures: counter(registry, "call_failures", "Calls of the stream that failed as a whole"),
             retried: counter(registry, "events_retried", "Events sent again"),

@@ -5,33 +5,34 @@ use bytes::Bytes;
 
 use super::spool::name::SegmentName;
 
-/// A record: what is sent, under which key, and which segment waits for it.
+/// A record: what is sent, under which key, and where in the log it waits to be settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     payload: Bytes,
     // A slice of the payload, as a rule: a UUID is too long to be kept inline.
     key: Bytes,
     segment: SegmentName,
+    end: u64,
 }
 
 /// The longest partition key the service takes, in characters.
 const KEY_CHARS_MAX: usize = 256;
 
 impl Record {
-    /// The record of a payload out of a segment.
+    /// The record of a payload out of a segment, in which its frame ends at `end`, in bytes.
     ///
     /// Its partition key is the event's message id. A payload without a usable one - none that this service writes -
     /// gets one made from its checksum, so that it is delivered all the same.
-    pub fn new(payload: Bytes, segment: SegmentName) -> Self {
+    pub fn new(payload: Bytes, segment: SegmentName, end: u64) -> Self {
         let key = match wire::message_id(&payload) {
             Some(id) if id.chars().count() <= KEY_CHARS_MAX => payload.slice_ref(id.as_bytes()),
             _ => Bytes::from(format!("{:08x}", crc32c::crc32c(&payload))),
         };
-        Self { payload, key, segment }
+        Self { payload, key, segment, end }
     }
 
     /// What is sent: a `TrackingEvent`.
-    pub fn payload(&self) -> &[u8] {
+    pub fn payload(&self) -> &Bytes {
         &self.payload
     }
 
@@ -39,6 +40,16 @@ impl Record {
     pub fn key(&self) -> &str {
         // It was text when it was cut out; this only asks again.
         std::str::from_utf8(&self.key).unwrap_or("-")
+    }
+
+    /// The same, as it is kept.
+    pub fn key_bytes(&self) -> &Bytes {
+        &self.key
+    }
+
+    /// Where its frame ends in its segment, in bytes.
+    pub fn end(&self) -> u64 {
+        self.end
     }
 
     /// The segment that holds it until it is settled.
@@ -67,7 +78,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn record(message_id: &str) -> Record {
-        Record::new(Bytes::from(payload(message_id)), SEGMENT)
+        Record::new(Bytes::from(payload(message_id)), SEGMENT, 0)
     }
 
     #[test]
@@ -84,7 +95,7 @@ pub(crate) mod tests {
     proptest! {
         #[test]
         fn any_payload_has_a_key_the_service_takes(bytes in proptest::collection::vec(any::<u8>(), 1..600)) {
-            let record = Record::new(Bytes::from(bytes), SEGMENT);
+            let record = Record::new(Bytes::from(bytes), SEGMENT, 0);
             prop_assert!((1..=256).contains(&record.key().chars().count()));
             prop_assert_eq!(record.bytes(), record.payload().len() + record.key().len());
         }

@@ -75,7 +75,8 @@ fn take_over<C: StreamClient>(ctx: &Context<Shipper<C>>, segment: SegmentName, c
     }
     let held = shipper.log.room().take(chunk.records, chunk.frames.len());
     metrics.read_back.inc_by(chunk.records as u64);
-    let records = shipper.take_over(segment, chunk.frames, held, ctx.clock().now());
+    let offset = chunk.next_offset - chunk.frames.len() as u64;
+    let records = shipper.take_over(segment, offset, chunk.frames, held, ctx.clock().now());
     shipper.state.borrow_mut().tracker.read(segment, records as u64, chunk.next_offset, chunk.end.is_some());
     shipper.finished.ring();
 }

@@ -1,38 +1,58 @@
-//! What becomes of records after a call: stored, sent again, or refused for good. Pure.
+//! What becomes of entries after a call: stored, sent again, or refused for good. Pure.
 
 use std::time::Duration;
 
 use super::client::{Outcome, PutError};
+use super::entry::{self, Entry};
 use super::record::Record;
 
-/// What a call means for the records that were in it: each is in exactly one of the lists.
+/// What a call means for the entries that were in it: each is in exactly one of the lists.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Judged {
     /// The stream has them.
-    pub stored: Vec<Record>,
+    pub stored: Vec<Entry>,
     /// To be sent again, each group in a call of its own, in order.
-    pub again: Vec<Vec<Record>>,
+    pub again: Vec<Vec<Entry>>,
+    /// The records of entries that were refused, each as an entry of its own, to be sent again in any company.
+    pub apart: Vec<Entry>,
     /// The stream will never take them.
     pub dead: Vec<Record>,
     /// How many were turned away because the stream is at its limit.
-    pub throttled: usize,
+    pub throttled: Count,
     /// Whether to wait before sending again.
     pub pause: bool,
     /// What to tell people, when the call as a whole went wrong.
     pub trouble: Option<PutError>,
 }
 
+/// A number in both units.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    /// Of entries.
+    pub entries: usize,
+    /// Of the events in them.
+    pub events: usize,
+}
+
+impl Count {
+    /// The number of these.
+    pub fn of(entries: &[Entry]) -> Self {
+        Self { entries: entries.len(), events: entry::events(entries) }
+    }
+}
+
 /// So often is a record sent alone and refused before it counts as refused for good, while the stream has not shown that
 /// it takes others: a wrong setting makes it refuse everything.
 pub const LONE_REFUSALS_MAX: u32 = 10;
 
-/// Judges a call. `tries` counts the calls these very records were in before; `proven` says whether the stream has taken
-/// any record since the start.
+/// Judges a call. `tries` counts the calls these very entries were in before; `proven` says whether the stream has taken
+/// any entry since the start.
 ///
-/// Records that failed are sent again - the failed ones alone -, for as long as it takes: they are in the log. A call that
-/// was refused as a whole is halved until the record that is to blame stands alone. An answer that does not have one
-/// outcome a record says nothing about any of them: all are sent again, and some may then be there twice.
-pub fn judge(sent: Vec<Record>, answer: Result<Vec<Outcome>, PutError>, tries: u32, proven: bool) -> Judged {
+/// Entries that failed are sent again - the failed ones alone -, for as long as it takes: their records are in the log. A
+/// call that was refused as a whole is halved until the entry that is to blame stands alone; one of several records is then
+/// taken apart, so that the one that is to blame has no company. An answer that does not have one outcome an entry says
+/// nothing about any of them: all are sent again, and some may then be there twice.
+pub fn judge(sent: Vec<Entry>, answer: Result<Vec<Outcome>, PutError>, tries: u32, proven: bool) -> Judged {
     match answer {
         Ok(outcomes) if outcomes.len() == sent.len() => each_by_its_outcome(sent, &outcomes),
         Ok(outcomes) => {
@@ -41,23 +61,36 @@ pub fn judge(sent: Vec<Record>, answer: Result<Vec<Outcome>, PutError>, tries: u
         }
         Err(trouble @ PutError::Refused(_)) => refused(sent, trouble, tries, proven),
         Err(trouble) => {
-            let throttled = if matches!(trouble, PutError::Throttled(_)) { sent.len() } else { 0 };
+            let is_throttled = matches!(trouble, PutError::Throttled(_));
+            let throttled = if is_throttled { Count::of(&sent) } else { Count::default() };
             Judged { again: vec![sent], throttled, pause: true, trouble: Some(trouble), ..Judged::default() }
         }
     }
 }
 
-fn each_by_its_outcome(sent: Vec<Record>, outcomes: &[Outcome]) -> Judged {
+/// Entries longer than an entry may be, which are not to be sent: those of several records are taken apart, and a record
+/// alone is never taken.
+pub fn oversized(entries: Vec<Entry>) -> Judged {
+    let (lone, several): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(|entry| entry.events() == 1);
+    Judged {
+        dead: lone.into_iter().flat_map(Entry::into_records).collect(),
+        apart: several.into_iter().flat_map(Entry::apart).collect(),
+        ..Judged::default()
+    }
+}
+
+fn each_by_its_outcome(sent: Vec<Entry>, outcomes: &[Outcome]) -> Judged {
     let mut judged = Judged::default();
     let mut failed = Vec::new();
-    for (record, outcome) in sent.into_iter().zip(outcomes) {
+    for (entry, outcome) in sent.into_iter().zip(outcomes) {
         match outcome {
-            Outcome::Stored => judged.stored.push(record),
+            Outcome::Stored(_) => judged.stored.push(entry),
             Outcome::Throttled => {
-                judged.throttled += 1;
-                failed.push(record);
+                judged.throttled.entries += 1;
+                judged.throttled.events += entry.events();
+                failed.push(entry);
             }
-            Outcome::Failed(_) => failed.push(record),
+            Outcome::Failed(_) => failed.push(entry),
         }
     }
     if !failed.is_empty() {
@@ -67,16 +100,17 @@ fn each_by_its_outcome(sent: Vec<Record>, outcomes: &[Outcome]) -> Judged {
     judged
 }
 
-fn refused(mut sent: Vec<Record>, trouble: PutError, tries: u32, proven: bool) -> Judged {
+fn refused(mut sent: Vec<Entry>, trouble: PutError, tries: u32, proven: bool) -> Judged {
+    let trouble = Some(trouble);
     if sent.len() > 1 {
         let second = sent.split_off(sent.len() / 2);
         // The halves are new calls: nothing has been learned that a pause would help.
-        return Judged { again: vec![sent, second], trouble: Some(trouble), ..Judged::default() };
+        return Judged { again: vec![sent, second], trouble, ..Judged::default() };
     }
-    if proven || tries + 1 >= LONE_REFUSALS_MAX {
-        return Judged { dead: sent, trouble: Some(trouble), ..Judged::default() };
+    if !proven && tries + 1 < LONE_REFUSALS_MAX {
+        return Judged { again: vec![sent], pause: true, trouble, ..Judged::default() };
     }
-    Judged { again: vec![sent], pause: true, trouble: Some(trouble), ..Judged::default() }
+    Judged { trouble, ..oversized(sent) }
 }
 
 /// How long to wait before the next call: exponential from `min` to `max`, with full jitter above `min`, so that calls
@@ -94,11 +128,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::kinesis::entry::tests::{entries, entry, several};
     use crate::kinesis::record::tests::record;
-
-    fn records(ids: &[&str]) -> Vec<Record> {
-        ids.iter().map(|id| record(id)).collect()
-    }
 
     fn failed() -> Outcome {
         Outcome::Failed("InternalFailure".into())
@@ -109,37 +140,55 @@ mod tests {
     }
 
     #[test]
-    fn only_the_failed_records_of_a_partial_failure_are_sent_again() {
-        let answer = vec![Outcome::Stored, Outcome::Throttled, Outcome::Stored, failed()];
-        let judged = judge(records(&["a", "b", "c", "d"]), Ok(answer), 0, true);
-        assert_eq!(judged.stored, records(&["a", "c"]));
-        assert_eq!(judged.again, [records(&["b", "d"])]);
-        assert_eq!((judged.throttled, judged.pause, judged.trouble), (1, true, None));
+    fn only_the_failed_entries_of_a_partial_failure_are_sent_again() {
+        let answer = vec![Outcome::Stored(None), Outcome::Throttled, Outcome::Stored(None), failed()];
+        let judged = judge(entries(&["a", "b", "c", "d"]), Ok(answer), 0, true);
+        assert_eq!(judged.stored, entries(&["a", "c"]));
+        assert_eq!(judged.again, [entries(&["b", "d"])]);
+        assert_eq!((judged.throttled, judged.pause, judged.trouble), (Count { entries: 1, events: 1 }, true, None));
     }
 
     #[test]
     fn an_answer_of_the_wrong_length_sends_everything_again() {
-        for outcomes in [vec![], vec![Outcome::Stored], vec![Outcome::Stored; 3]] {
-            let judged = judge(records(&["a", "b"]), Ok(outcomes), 0, true);
-            assert_eq!((judged.again, judged.stored), (vec![records(&["a", "b"])], vec![]));
+        for outcomes in [vec![], vec![Outcome::Stored(None)], vec![Outcome::Stored(None); 3]] {
+            let judged = judge(entries(&["a", "b"]), Ok(outcomes), 0, true);
+            assert_eq!((judged.again, judged.stored), (vec![entries(&["a", "b"])], vec![]));
             assert!(matches!(judged.trouble, Some(PutError::WrongCount { .. })));
         }
     }
 
     #[test]
-    fn a_call_that_is_refused_is_halved_until_one_record_stands_alone() {
-        let judged = judge(records(&["a", "b", "c"]), refusal(), 50, true);
-        assert_eq!(judged.again, [records(&["a"]), records(&["b", "c"])]);
+    fn a_call_that_is_refused_is_halved_until_one_entry_stands_alone() {
+        let judged = judge(entries(&["a", "b", "c"]), refusal(), 50, true);
+        assert_eq!(judged.again, [entries(&["a"]), entries(&["b", "c"])]);
         assert!(!judged.pause && judged.dead.is_empty());
-        assert_eq!(judge(records(&["a"]), refusal(), 0, true).dead, records(&["a"]));
+        assert_eq!(judge(entries(&["a"]), refusal(), 0, true).dead, [record("a")]);
+    }
+
+    #[test]
+    fn a_lone_entry_of_several_records_that_is_refused_or_too_long_is_taken_apart() {
+        let judged = judge(vec![several(&["a", "b"])], refusal(), 0, true);
+        assert_eq!((judged.apart, judged.dead.len(), judged.again.len()), (entries(&["a", "b"]), 0, 0));
+        assert!(judged.trouble.is_some());
+        let judged = oversized(vec![several(&["a", "b"]), entry("c")]);
+        assert_eq!((judged.apart, judged.dead), (entries(&["a", "b"]), vec![record("c")]));
+    }
+
+    #[test]
+    fn what_is_throttled_is_counted_in_both_units() {
+        let sent = vec![several(&["a", "b"]), entry("c"), several(&["d", "e", "f"])];
+        let outcomes = vec![Outcome::Throttled, Outcome::Stored(None), Outcome::Throttled];
+        assert_eq!(judge(sent.clone(), Ok(outcomes), 0, true).throttled, Count { entries: 2, events: 5 });
+        let whole = judge(sent, Err(PutError::Throttled(String::new())), 0, true);
+        assert_eq!(whole.throttled, Count { entries: 3, events: 6 });
     }
 
     #[test]
     fn a_stream_that_never_took_anything_must_refuse_a_record_ten_times() {
         for tries in 0..9 {
-            assert_eq!(judge(records(&["a"]), refusal(), tries, false).again, [records(&["a"])]);
+            assert_eq!(judge(entries(&["a"]), refusal(), tries, false).again, [entries(&["a"])]);
         }
-        assert_eq!(judge(records(&["a"]), refusal(), 9, false).dead, records(&["a"]));
+        assert_eq!(judge(entries(&["a"]), refusal(), 9, false).dead, [record("a")]);
     }
 
     #[test]
@@ -154,30 +203,39 @@ mod tests {
             PutError::Failed(String::new()),
         ];
         for error in errors {
-            let judged = judge(records(&["a", "b"]), Err(error), 1_000_000, true);
-            assert_eq!((judged.again, judged.pause), (vec![records(&["a", "b"])], true));
+            let judged = judge(entries(&["a", "b"]), Err(error), 1_000_000, true);
+            assert_eq!((judged.again, judged.pause), (vec![entries(&["a", "b"])], true));
         }
     }
 
     proptest! {
         #[test]
         fn every_record_is_in_exactly_one_list_in_its_order(
-            outcomes in proptest::collection::vec(0..3_u8, 1..30), answered in 0..30_usize, kind in 0..4_u8, proven: bool,
+            outcomes in proptest::collection::vec(0..3_u8, 1..30), aggregated in proptest::collection::vec(1..4_usize, 30),
+            answered in 0..30_usize, kind in 0..4_u8, proven: bool,
         ) {
-            let sent: Vec<Record> = (0..outcomes.len()).map(|index| record(&index.to_string())).collect();
-            let outcome = |kind: u8| match kind { 0 => Outcome::Stored, 1 => Outcome::Throttled, _ => failed() };
+            let mut ids = (0..).map(|id: usize| id.to_string());
+            let sent: Vec<Entry> = aggregated.iter().take(outcomes.len()).map(|events| {
+                let ids: Vec<String> = ids.by_ref().take(*events).collect();
+                let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+                if let [id] = ids[..] { entry(id) } else { several(&ids) }
+            }).collect();
+            let outcome = |kind: u8| match kind { 0 => Outcome::Stored(None), 1 => Outcome::Throttled, _ => failed() };
             let answer = match kind {
                 0 => refusal(),
                 1 => Err(PutError::TimedOut),
                 2 => Ok(outcomes.iter().copied().map(outcome).collect()),
-                _ => Ok(vec![Outcome::Stored; answered]),
+                _ => Ok(vec![Outcome::Stored(None); answered]),
             };
             let judged = judge(sent.clone(), answer, 0, proven);
-            let lists = judged.stored.iter().chain(judged.dead.iter()).chain(judged.again.iter().flatten());
-            let mut after: Vec<Record> = lists.cloned().collect();
-            after.sort_by_key(|record| record.key().parse::<usize>().ok());
-            prop_assert_eq!(after, sent);
-            prop_assert!(judged.again.iter().all(|group| !group.is_empty() && group.is_sorted_by_key(|record| record.key().parse::<usize>().ok())));
+            let index = |record: &Record| record.key().parse::<usize>().ok();
+            let in_order = |group: &Vec<Entry>| group.iter().flat_map(Entry::records).is_sorted_by_key(index);
+            prop_assert!(judged.again.iter().all(|group| !group.is_empty() && in_order(group)));
+            prop_assert!(in_order(&judged.stored) && in_order(&judged.apart));
+            let entries = judged.stored.into_iter().chain(judged.again.into_iter().flatten()).chain(judged.apart);
+            let mut after: Vec<Record> = entries.flat_map(Entry::into_records).chain(judged.dead).collect();
+            after.sort_by_key(index);
+            prop_assert_eq!(after, sent.into_iter().flat_map(Entry::into_records).collect::<Vec<_>>());
         }
 
         #[test]

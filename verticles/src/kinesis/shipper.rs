@@ -15,6 +15,7 @@ use super::batch::{BatchLimits, Batcher};
 use super::bell::Bell;
 use super::client::{PutError, StreamClient};
 use super::dead_letter::DeadLetters;
+use super::entry::Entry;
 use super::hand_over::{SHIP, ToShip};
 use super::log::EventLog;
 use super::record::Record;
@@ -69,7 +70,7 @@ impl<C: StreamClient> Shipper<C> {
     pub fn new(log: Arc<EventLog>, client: C) -> Self {
         let config = log.kinesis();
         let limits = BatchLimits {
-            records_max: config.batch_records_max,
+            entries_max: config.batch_records_max,
             bytes_max: config.batch_bytes_max,
             linger: config.linger,
         };
@@ -95,14 +96,23 @@ impl<C: StreamClient> Shipper<C> {
         self.log.kinesis()
     }
 
-    /// Takes over records out of a segment, with the room they take.
-    pub(super) fn take_over(&self, segment: SegmentName, frames: Bytes, held: Held, now: Duration) -> usize {
+    /// Takes over records out of a segment, where they begin at `offset`, with the room they take; gives how many there are.
+    pub(super) fn take_over(
+        &self,
+        segment: SegmentName,
+        offset: u64,
+        frames: Bytes,
+        held: Held,
+        now: Duration,
+    ) -> usize {
         let mut state = self.state.borrow_mut();
-        let before = state.batcher.len();
+        let mut end = offset;
+        let mut records = 0;
         for payload in Payloads::new(frames) {
-            state.batcher.push(Record::new(payload, segment), now);
+            end += (FRAME_OVERHEAD + payload.len()) as u64;
+            records += 1;
+            state.batcher.push(Entry::single(Record::new(payload, segment, end)), now);
         }
-        let records = state.batcher.len() - before;
         state.held.absorb(held);
         drop(state);
         self.work.ring();
@@ -110,23 +120,23 @@ impl<C: StreamClient> Shipper<C> {
         records
     }
 
-    /// Takes records back that a call did not store; they go with the next ones.
-    pub(super) fn give_back(&self, records: Vec<Record>, now: Duration) {
-        self.state.borrow_mut().batcher.give_back(records, now);
+    /// Takes entries back that a call did not store; they go with the next ones.
+    pub(super) fn give_back(&self, entries: Vec<Entry>, now: Duration) {
+        self.state.borrow_mut().batcher.give_back(entries, now);
         self.work.ring();
     }
 
     /// Nobody needs these records any more.
-    pub(super) fn settle(&self, records: &[Record]) {
+    pub(super) fn settle<'a>(&self, records: impl Iterator<Item = &'a Record>) {
         let mut state = self.state.borrow_mut();
-        for run in records.chunk_by(|one, next| one.segment() == next.segment()) {
-            state.tracker.settled(run[0].segment(), run.len() as u64);
-        }
+        let (mut settled, mut bytes) = (0, 0);
         for record in records {
+            state.tracker.settled(record.segment(), 1);
             state.acks.refused(record.key());
+            settled += 1;
+            bytes += record.payload().len() + FRAME_OVERHEAD;
         }
-        let bytes = records.iter().map(|record| record.payload().len() + FRAME_OVERHEAD).sum();
-        state.held.release(records.len(), bytes);
+        state.held.release(settled, bytes);
         drop(state);
         self.gauge();
         self.room.ring();
@@ -224,9 +234,9 @@ impl<C: StreamClient> Handler<ToShip> for Shipper<C> {
 
     async fn handle(&self, message: ToShip, ctx: &Context<Self>) -> Result<(), Failure> {
         match message {
-            ToShip::Events { segment, frames, held, acks } => {
+            ToShip::Events { segment, offset, frames, held, acks } => {
                 self.state.borrow_mut().acks.add(acks);
-                let records = self.take_over(segment, frames, held, ctx.clock().now());
+                let records = self.take_over(segment, offset, frames, held, ctx.clock().now());
                 self.state.borrow_mut().tracker.came(segment, records as u64);
             }
             ToShip::Closed { segment, unread_from } => {

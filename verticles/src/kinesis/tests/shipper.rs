@@ -65,7 +65,7 @@ fn a_batch_waits_for_company_and_no_longer_than_it_may() {
 fn only_the_failed_records_of_a_partial_failure_are_sent_again() {
     TestRuntime::paused(|rt| async move {
         let fixture = Fixture::with_stream();
-        fixture.stream.then(Answer::Outcomes(vec![Outcome::Stored, Outcome::Throttled, failed()]));
+        fixture.stream.then(Answer::Outcomes(vec![Outcome::Stored(None), Outcome::Throttled, failed()]));
         let run = fixture.run(&rt).await;
         track_together(&rt, ids(0..6)).await;
         until(&rt, "all are there", || fixture.stream.stored().len() == 6).await;
@@ -81,7 +81,7 @@ fn only_the_failed_records_of_a_partial_failure_are_sent_again() {
 fn records_that_a_stream_does_not_take_wait_in_company_and_hold_nobody_up() {
     TestRuntime::paused(|rt| async move {
         let fixture = Fixture::with_stream();
-        fixture.stream.always(Answer::Outcomes(vec![Outcome::Stored, Outcome::Stored, Outcome::Throttled]));
+        fixture.stream.always(Answer::Outcomes(vec![Outcome::Stored(None), Outcome::Stored(None), Outcome::Throttled]));
         let run = fixture.run(&rt).await;
         track_together(&rt, ids(0..10_000)).await;
         let begun = rt.elapsed();
@@ -366,7 +366,7 @@ fn whatever_the_stream_does_every_event_arrives_and_the_log_is_empty_in_the_end(
                     1 => Answer::StoredButLost,
                     2 => down(),
                     3 => Answer::Count(random.usize(0..3)),
-                    4 => Answer::Outcomes(vec![failed(), Outcome::Stored, Outcome::Throttled]),
+                    4 => Answer::Outcomes(vec![failed(), Outcome::Stored(None), Outcome::Throttled]),
                     _ => Answer::Error(PutError::Refused("for once".into())),
                 });
             }

@@ -5,7 +5,7 @@ use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::kinesis::client::{Outcome, PutError, StreamClient};
-use crate::kinesis::record::Record;
+use crate::kinesis::entry::Entry;
 
 /// Takes records into memory; what goes wrong is planned call by call, or for all calls.
 #[derive(Debug, Clone, Default)]
@@ -25,7 +25,7 @@ struct Inner {
 /// What a call gets.
 #[derive(Debug, Clone)]
 pub(super) enum Answer {
-    /// An outcome for each record, repeated when there are fewer; what is stored, is.
+    /// An outcome for each entry, repeated when there are fewer; what is stored, is.
     Outcomes(Vec<Outcome>),
     /// So many outcomes, whatever was sent; nothing is stored unless that is their number by chance.
     Count(usize),
@@ -48,7 +48,7 @@ impl StubStream {
         self.lock().always = answer.into();
     }
 
-    /// A call with this record is refused.
+    /// A call with this entry is refused.
     pub(super) fn poison(&self, id: &str) {
         self.lock().poison.insert(id.to_owned());
     }
@@ -74,10 +74,10 @@ impl StubStream {
             return Some(Err(PutError::Refused("poison".into())));
         }
         let planned = inner.plan.pop_front().or_else(|| inner.always.clone());
-        match planned.unwrap_or_else(|| Answer::Outcomes(vec![Outcome::Stored])) {
+        match planned.unwrap_or_else(|| Answer::Outcomes(vec![Outcome::Stored(None)])) {
             Answer::Outcomes(outcomes) => {
                 let outcomes: Vec<Outcome> = outcomes.into_iter().cycle().take(keys.len()).collect();
-                let stored = keys.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Stored);
+                let stored = keys.iter().zip(&outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Stored(_)));
                 inner.stored.extend(stored.map(|(key, _)| key.clone()));
                 Some(Ok(outcomes))
             }
@@ -85,7 +85,7 @@ impl StubStream {
                 if count == keys.len() {
                     inner.stored.extend_from_slice(keys);
                 }
-                Some(Ok(vec![Outcome::Stored; count]))
+                Some(Ok(vec![Outcome::Stored(None); count]))
             }
             Answer::Error(error) => Some(Err(error)),
             Answer::StoredButLost => {
@@ -98,8 +98,8 @@ impl StubStream {
 }
 
 impl StreamClient for StubStream {
-    async fn put_records(&self, records: &[Record]) -> Result<Vec<Outcome>, PutError> {
-        let keys: Vec<String> = records.iter().map(|record| record.key().to_owned()).collect();
+    async fn put_records(&self, entries: &[Entry]) -> Result<Vec<Outcome>, PutError> {
+        let keys: Vec<String> = entries.iter().map(|entry| entry.partition_key().to_owned()).collect();
         match self.answer(&keys) {
             Some(answer) => answer,
             None => pending().await,

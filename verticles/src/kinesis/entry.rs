@@ -1,0 +1,112 @@
+//! What stands in one place of a call: one record, or several in one.
+
+use bytes::Bytes;
+
+use super::record::Record;
+
+/// An entry: what is sent, under which key, and the records that are in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    partition_key: Bytes,
+    explicit_hash_key: Option<u128>,
+    data: Bytes,
+    records: Vec<Record>,
+}
+
+impl Entry {
+    /// A record alone, sent as it is.
+    pub fn single(record: Record) -> Self {
+        Self {
+            partition_key: record.key_bytes().clone(),
+            explicit_hash_key: None,
+            data: record.payload().clone(),
+            records: vec![record],
+        }
+    }
+
+    /// Records together, as `data`, sent to the shard that has `explicit_hash_key`.
+    pub fn aggregate(partition_key: &str, explicit_hash_key: u128, data: Bytes, records: Vec<Record>) -> Self {
+        let partition_key = Bytes::copy_from_slice(partition_key.as_bytes());
+        Self { partition_key, explicit_hash_key: Some(explicit_hash_key), data, records }
+    }
+
+    /// What decides on the shard, unless there is an explicit hash key.
+    pub fn partition_key(&self) -> &str {
+        // It was text when it was made; this only asks again.
+        std::str::from_utf8(&self.partition_key).unwrap_or("-")
+    }
+
+    /// What decides on the shard in place of the partition key.
+    pub fn explicit_hash_key(&self) -> Option<u128> {
+        self.explicit_hash_key
+    }
+
+    /// What is sent.
+    pub fn data(&self) -> &Bytes {
+        &self.data
+    }
+
+    /// What is in it, in order.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// How many records are in it.
+    pub fn events(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Its records, each as an entry of its own, in order.
+    pub fn apart(self) -> impl Iterator<Item = Self> {
+        self.records.into_iter().map(Self::single)
+    }
+
+    /// Its records, in order.
+    pub fn into_records(self) -> Vec<Record> {
+        self.records
+    }
+
+    /// What it counts against the limits of the service: data and key, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.data.len() + self.partition_key.len()
+    }
+}
+
+/// How many events are in these.
+pub fn events(entries: &[Entry]) -> usize {
+    entries.iter().map(Entry::events).sum()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::kinesis::record::tests::record;
+
+    pub(crate) fn entry(message_id: &str) -> Entry {
+        Entry::single(record(message_id))
+    }
+
+    pub(crate) fn entries(ids: &[&str]) -> Vec<Entry> {
+        ids.iter().map(|id| entry(id)).collect()
+    }
+
+    /// Several records in one entry; what is sent is no matter.
+    pub(crate) fn several(ids: &[&str]) -> Entry {
+        Entry::aggregate("several", 7, Bytes::from_static(b"data"), ids.iter().map(|id| record(id)).collect())
+    }
+
+    #[test]
+    fn a_record_alone_is_sent_as_it_is_under_its_own_key() {
+        let entry = entry("a");
+        assert_eq!((entry.partition_key(), entry.explicit_hash_key()), ("a", None));
+        assert_eq!((&entry.data()[..], entry.bytes()), (&record("a").payload()[..], record("a").bytes()));
+        assert_eq!(entry.into_records(), [record("a")]);
+    }
+
+    #[test]
+    fn an_entry_of_several_records_counts_as_what_is_sent_and_comes_apart_into_its_records() {
+        let entry = several(&["a", "b", "c"]);
+        assert_eq!((entry.bytes(), entry.events(), entry.explicit_hash_key()), (4 + 7, 3, Some(7)));
+        assert_eq!(entry.apart().collect::<Vec<_>>(), entries(&["a", "b", "c"]));
+    }
+}
