@@ -39,6 +39,7 @@ fn runtime(r: &mut Reader<'_>) -> RuntimeConfig {
         loops: NonZeroUsize::new(r.number("runtime.loops", 0..=256)),
         request_timeout: r.millis("runtime.request_timeout_ms", 1..=600_000),
         mailbox_messages_max: r.number("runtime.mailbox_messages_max", 1..=1_048_576),
+        shutdown_grace: r.millis("runtime.shutdown_grace_ms", 1000..=600_000),
     }
 }
 
@@ -65,8 +66,7 @@ fn http(r: &mut Reader<'_>) -> HttpConfig {
         trusted_proxies: r.networks("http.trusted_proxies"),
         retry_after: Duration::from_secs(r.number("http.retry_after_s", 1..=3600)),
         lookup_timeout: r.millis("http.lookup_timeout_ms", 100..=1000),
-        drain: r.millis("http.drain_ms", 0..=600_000),
-        drain_delay: r.millis("http.drain_delay_ms", 0..=600_000),
+        drain_delay: r.millis("http.drain_delay_ms", 0..=300_000),
         compat_admin_routes: r.truth("http.compat_admin_routes"),
         compat_admin_token: r.token("http.compat_admin_token"),
     }
@@ -138,7 +138,6 @@ fn kinesis(r: &mut Reader<'_>) -> KinesisConfig {
         connect_timeout: r.millis("kinesis.connect_timeout_ms", 10..=60_000),
         backoff_min: r.millis("kinesis.backoff_ms_min", 1..=60_000),
         backoff_max: r.millis("kinesis.backoff_ms_max", 1..=600_000),
-        flush_max: r.millis("kinesis.flush_ms_max", 0..=600_000),
     }
 }
 

@@ -1,7 +1,6 @@
 //! The checked configuration as a whole.
 
 use std::fmt;
-use std::time::Duration;
 
 use crate::{
     AdminConfig, CacheConfig, Compat, ConfigErrors, DataConfig, EventsConfig, HttpConfig, KinesisConfig, LogConfig,
@@ -49,13 +48,6 @@ impl Config {
         let mut raw = layers::gather(flags, source, &mut errors);
         let failed = secret_file::read_all(&mut raw, &mut errors);
         check::check(Reader::new(&raw, errors, &failed))
-    }
-
-    /// The time an ordered shutdown may take with these settings: the delay before the listener closes, the drain of open
-    /// requests and the flush to the stream, one after the other.
-    #[must_use]
-    pub fn shutdown_grace(&self) -> Duration {
-        self.http.drain_delay + self.http.drain + self.kinesis.flush_max
     }
 
     /// Every key with its value and origin, in the order of `default.toml`; secrets as `***`. Each prints as one line of

@@ -4,7 +4,7 @@
 const COMPARED_BYTES_MAX: usize = 64;
 
 /// The known name that looks most like `name`: the one with fewest letters to change, unless another ends in the same
-/// word (`http.ttl_ms` rather means `cache.ttl_ms` than `http.drain_ms`). Case, dots and underscores do not count.
+/// word (`http.ttl_ms` rather means `cache.ttl_ms` than `http.drain_delay_ms`). Case, dots and underscores do not count.
 pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let name = plain(name);
     known.min_by_key(|candidate| {
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     const KNOWN: [&str; 6] =
-        ["http.listen", "http.drain_ms", "cache.ttl_ms", "redis.port", "kinesis.linger_ms", "compat"];
+        ["http.listen", "http.drain_delay_ms", "cache.ttl_ms", "redis.port", "kinesis.linger_ms", "compat"];
 
     #[test]
     fn the_distance_counts_inserted_deleted_and_replaced_letters() {

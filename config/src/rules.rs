@@ -7,6 +7,7 @@ use crate::{Config, Durability};
 
 pub(crate) fn check(config: &Config, r: &mut Reader<'_>) {
     http(config, r);
+    drain(config, r);
     kinesis(config, r);
     events(config, r);
 }
@@ -29,6 +30,11 @@ fn http(config: &Config, r: &mut Reader<'_>) {
     let is_local = admin.listen.ip().to_canonical().is_loopback();
     r.required("admin.token", "admin.listen", is_local || admin.token.is_some(), TOKEN_ALLOWED);
     r.rule("admin.listen", "http.listen", !collide(admin.listen, http.listen), "another address than");
+}
+
+fn drain(config: &Config, r: &mut Reader<'_>) {
+    let fits = config.http.drain_delay * 2 <= config.runtime.shutdown_grace;
+    r.rule("http.drain_delay_ms", "runtime.shutdown_grace_ms", fits, "at most half of");
 }
 
 /// Whether two listeners cannot both be bound: port 0 is a port of its own each time.

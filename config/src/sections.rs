@@ -68,6 +68,8 @@ pub struct RuntimeConfig {
     pub request_timeout: Duration,
     /// Messages that may wait in one mailbox between two loops.
     pub mailbox_messages_max: usize,
+    /// What the end of the service may take.
+    pub shutdown_grace: Duration,
 }
 
 /// `[http]`
@@ -111,9 +113,7 @@ pub struct HttpConfig {
     pub retry_after: Duration,
     /// How long a lookup may take before the answer is 503.
     pub lookup_timeout: Duration,
-    /// At shutdown: how long open requests may take to finish.
-    pub drain: Duration,
-    /// At shutdown: how long to go on accepting after readiness is gone.
+    /// At shutdown: how long to go on accepting after readiness is gone; at most half of the grace.
     pub drain_delay: Duration,
     /// `GET /cache/fill` and `GET /cache/purge` on the public port.
     pub compat_admin_routes: bool,
@@ -201,8 +201,6 @@ pub struct KinesisConfig {
     pub backoff_min: Duration,
     /// Longest such pause.
     pub backoff_max: Duration,
-    /// At shutdown: how long to go on sending.
-    pub flush_max: Duration,
 }
 
 /// `[events]`

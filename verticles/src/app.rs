@@ -3,6 +3,8 @@
 //! The only place that names them all. What is deployed first is undeployed last: requests end before the log closes, and
 //! the log hands over before the shipper ends.
 
+mod ending;
+
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,18 +13,17 @@ use std::time::Duration;
 use adtrack_config::{Config, SAMPLE_PROGRAMS};
 use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use vertebra::{BuildError, Clock, Deploy, DeployError, Event, Report, Restart, Runtime};
 
+use self::ending::{Stop, end, left, log_report};
 use crate::addresses::{Addresses, reachable};
 use crate::cache::{self, Cache, SharedPrograms};
 use crate::data_dir::real_path;
+use crate::drain::{Drain, DrainTimes};
 use crate::embedded::{self, Embedded};
-use crate::http::{
-    self, Acceptor, Admin, AdminOptions, BindError, Draining, DurabilityPolicy, Listener, Samples, Server,
-};
-use crate::kinesis::{self, EventLog, Intake, KinesisClient, Shipper};
+use crate::http::{self, Acceptor, Admin, AdminOptions, BindError, DurabilityPolicy, Listener, Samples, Server};
+use crate::kinesis::{self, EventLog, Intake, KinesisClient, Left, Shipper};
 use crate::redis::{Metrics as RedisMetrics, RedisStore, Updates};
 
 /// The loop of what must not sit between two requests: shipping, the store, the operators.
@@ -32,9 +33,6 @@ const IO: &str = "io";
 const REBUILT: Restart = Restart::at_most(5, Duration::from_secs(60));
 /// A lookup is answered from what is known, or refused, this long before the caller gives up on it.
 const STORE_MARGIN: Duration = Duration::from_millis(100);
-/// What the last steps of a shutdown may take beyond what the settings allow for requests and events.
-const SHUTDOWN_MARGIN: Duration = Duration::from_millis(1_500);
-
 /// How often it is looked whether the addresses are still noted.
 const NOTED_EVERY: Duration = Duration::from_secs(1);
 
@@ -81,6 +79,8 @@ pub struct Ended {
     pub well: bool,
     /// What the shutdown came to.
     pub report: Report,
+    /// What the stream does not have.
+    pub left: Left,
 }
 
 /// Serves until SIGTERM or SIGINT - or until an event loop is lost or a verticle given up -, then drains. `announce` gets
@@ -90,38 +90,61 @@ pub struct Ended {
 /// # Errors
 /// [`AppError`] when the service cannot begin; nothing of it runs then.
 pub fn serve(config: &Config, around: Box<dyn Collector>, announce: &mut dyn FnMut(&str)) -> Result<Ended, AppError> {
-    let doors = Doors::open(config, around)?;
     let broken = Broken::default();
     let runtime = build_runtime(config, &broken)?;
     runtime.block_on(async {
+        // Before anything else: whoever is told to end while it starts ends in order.
         let mut stop = Stop::listen().map_err(AppError::Signals)?;
-        let draining = Draining::default();
-        if let Err(error) = deploy(&runtime, config, &doors, &draining).await {
-            runtime.shutdown(config.shutdown_grace()).await;
-            return Err(error);
-        }
-        let noted = doors.addresses.write(&config.data.dir);
-        if let Err(error) = &noted {
-            // Commands will not find this service; requests will. A full disk must not keep it from emptying its log.
-            tracing::warn!(%error, "the addresses could not be noted for other commands: it is tried again");
-        }
-        announce(&welcome(config, &doors.addresses, runtime.event_loops()));
-        let lost = tokio::select! {
+        let drain = Drain::new(DrainTimes { grace: config.runtime.shutdown_grace, delay: config.http.drain_delay });
+        let doors = Doors::open(config, around, &drain)?;
+        let deployed = tokio::select! {
+            deployed = deploy(&runtime, config, &doors, &drain) => Some(deployed),
             () = stop.wait() => None,
-            name = runtime.lost_loop() => Some(format!("event loop {name} is lost")),
-            what = broken.is_broken() => Some(what),
-            never = keep_noted(noted.is_ok(), doors.addresses, &config.data.dir, runtime.clock()) => match never {},
         };
+        let mut lost = None;
+        match deployed {
+            Some(Ok(())) => lost = until_its_end(&runtime, config, &doors, &broken, &mut stop, announce).await,
+            Some(Err(error)) => {
+                runtime.shutdown(config.runtime.shutdown_grace).await;
+                return Err(error);
+            }
+            // Nobody was told to come: there is nobody to be told to go.
+            None => drain.skip_delay(),
+        }
         match &lost {
             None => tracing::info!("draining"),
             // Half a service that looks whole is worse than none: whoever supervises it starts a new one.
             Some(reason) => tracing::error!(reason, "draining, to be restarted"),
         }
-        let report = drain(&runtime, config, &draining, &mut stop).await;
+        let report = end(&runtime, &drain, &mut stop).await;
         doors.addresses.remove(&config.data.dir);
         log_report(&report);
-        Ok(Ended { well: lost.is_none() && report.stuck_loops.is_empty(), report })
+        let left = left(&doors.log, &drain, runtime.clock());
+        Ok(Ended { well: lost.is_none() && report.stuck_loops.is_empty(), report, left })
     })
+}
+
+/// Serves until a signal comes, or something is lost that the service cannot be without: what that is.
+async fn until_its_end(
+    runtime: &Runtime,
+    config: &Config,
+    doors: &Doors,
+    broken: &Broken,
+    stop: &mut Stop,
+    announce: &mut dyn FnMut(&str),
+) -> Option<String> {
+    let noted = doors.addresses.write(&config.data.dir);
+    if let Err(error) = &noted {
+        // Commands will not find this service; requests will. A full disk must not keep it from emptying its log.
+        tracing::warn!(%error, "the addresses could not be noted for other commands: it is tried again");
+    }
+    announce(&welcome(config, &doors.addresses, runtime.event_loops()));
+    tokio::select! {
+        () = stop.wait() => None,
+        name = runtime.lost_loop() => Some(format!("event loop {name} is lost")),
+        what = broken.is_broken() => Some(what),
+        never = keep_noted(noted.is_ok(), doors.addresses, &config.data.dir, runtime.clock()) => match never {},
+    }
 }
 
 /// Sees to it that commands find this service, also when the disk was full at its start, or somebody has removed the data
@@ -158,14 +181,14 @@ struct Metrics {
 }
 
 impl Doors {
-    fn open(config: &Config, around: Box<dyn Collector>) -> Result<Self, AppError> {
+    fn open(config: &Config, around: Box<dyn Collector>, drain: &Drain) -> Result<Self, AppError> {
         let dir = &config.data.dir;
         std::fs::create_dir_all(dir).map_err(|source| AppError::DataDir { dir: dir.clone(), source })?;
         let data_dir = real_path(dir).map_err(|source| AppError::DataDir { dir: dir.clone(), source })?;
         let mut registry = Registry::default();
         registry.register_collector(around);
         let events = kinesis::Metrics::register(&mut registry);
-        let log = EventLog::open(dir, &config.events, &config.kinesis, events)?;
+        let log = EventLog::open(dir, &config.events, &config.kinesis, events, drain.clone())?;
         let listen = |key, address| Listener::bind(address).map_err(|source| AppError::Listen { key, source });
         let public = listen("http.listen", config.http.listen)?;
         let admin = listen("admin.listen", config.admin.listen)?;
@@ -225,12 +248,12 @@ fn build_runtime(config: &Config, broken: &Broken) -> Result<Runtime, BuildError
     builder.build()
 }
 
-async fn deploy(rt: &Runtime, config: &Config, doors: &Doors, draining: &Draining) -> Result<(), AppError> {
+async fn deploy(rt: &Runtime, config: &Config, doors: &Doors, drain: &Drain) -> Result<(), AppError> {
     let samples = Samples::parse(SAMPLE_PROGRAMS).map_err(|error| AppError::Samples(error.into()))?;
     deploy_store(rt, config, &doors.metrics).await?;
     deploy_cache(rt, config, &doors.metrics).await?;
     deploy_events(rt, config, &doors.log).await?;
-    deploy_doors(rt, config, doors, draining, samples).await
+    deploy_doors(rt, config, doors, drain, samples).await
 }
 
 /// Where programs are kept: in Redis, with a listener for what is pushed; or in a local file.
@@ -282,7 +305,7 @@ async fn deploy_doors(
     rt: &Runtime,
     config: &Config,
     doors: &Doors,
-    draining: &Draining,
+    drain: &Drain,
     samples: Samples,
 ) -> Result<(), AppError> {
     let http = Arc::new(config.http.clone());
@@ -293,52 +316,25 @@ async fn deploy_doors(
         registry: Arc::clone(&doors.metrics.registry),
         event_loops: rt.event_loops(),
         data_dir: Arc::clone(&doors.data_dir),
+        drain: drain.clone(),
     };
     let (listener, counts) = (doors.admin.clone(), doors.metrics.http.clone());
     let admin = Deploy::new(move || Admin::new(listener.clone(), options.clone(), counts.clone()));
     // A panic in one connection's task must not end the others, which are tasks of the same instance.
     rt.deploy(admin.name("admin").on_loop(IO).restart(Restart::keep())).await?;
 
-    let (own, counts, leaving) = (Arc::clone(&http), doors.metrics.http.clone(), draining.clone());
+    let (own, counts, leaving) = (Arc::clone(&http), doors.metrics.http.clone(), drain.clone());
     let levels = DurabilityPolicy::new(&config.events);
     let server = Deploy::new(move || {
         Server::new(Arc::clone(&own), levels.clone(), samples.clone(), leaving.clone(), counts.clone())
     });
     rt.deploy(server.name("http").instances(rt.event_loops()).restart(Restart::keep())).await?;
 
-    let (listener, counts, leaving) = (doors.public.clone(), doors.metrics.http.clone(), draining.clone());
+    let (listener, counts, leaving) = (doors.public.clone(), doors.metrics.http.clone(), drain.clone());
     let acceptor =
         Deploy::new(move || Acceptor::new(listener.clone(), Arc::clone(&http), leaving.clone(), counts.clone()));
     rt.deploy(acceptor.name("acceptor").restart(REBUILT)).await?;
     Ok(())
-}
-
-/// Says "not ready" for a while, so that load balancers turn away, then ends everything in order. A second signal cuts the
-/// while short.
-async fn drain(rt: &Runtime, config: &Config, draining: &Draining, stop: &mut Stop) -> Report {
-    draining.begin();
-    // Either is a reason to go on: the time is up, or somebody is in a hurry.
-    let (Ok(()) | Err(_)) = rt.clock().timeout(config.http.drain_delay, stop.wait()).await;
-    rt.shutdown(config.http.drain + config.kinesis.flush_max + SHUTDOWN_MARGIN).await
-}
-
-/// The signals that end the service.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 fn welcome(config: &Config, addresses: &Addresses, event_loops: usize) -> String {
@@ -357,21 +353,6 @@ fn welcome(config: &Config, addresses: &Addresses, event_loops: usize) -> String
          try   curl http://{public}/event/212313
          admin http://{admin}/metrics, http://{admin}/health/deps"
     )
-}
-
-fn log_report(report: &Report) {
-    for one in &report.deployments {
-        for failure in &one.failures {
-            tracing::warn!(deployment = %one.name, %failure, "not everything ended well");
-        }
-        if one.abandoned > 0 {
-            tracing::warn!(deployment = %one.name, abandoned = one.abandoned, "work was given up");
-        }
-    }
-    for event_loop in &report.stuck_loops {
-        tracing::error!(event_loop, "an event loop did not end");
-    }
-    tracing::info!(took_ms = report.took.as_millis() as u64, clean = report.is_clean(), "stopped");
 }
 
 #[cfg(test)]

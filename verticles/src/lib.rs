@@ -9,6 +9,7 @@ pub mod cache;
 mod changes;
 pub mod cli;
 pub mod data_dir;
+pub mod drain;
 pub mod embedded;
 pub mod http;
 pub mod kinesis;

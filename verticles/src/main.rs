@@ -15,6 +15,8 @@ use clap::Parser as _;
 
 /// Settings that cannot be used: EX_CONFIG of sysexits.h.
 const EXIT_CONFIG: u8 = 78;
+/// An end in order that leaves events in the log that the stream does not have.
+const EXIT_LEFT: u8 = 3;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -120,7 +122,15 @@ fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     if log.dropped_lines() > 0 {
         complain(&format!("{} log lines were dropped: nobody read them", log.dropped_lines()));
     }
-    Ok(if ended.well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if !ended.left.is_nothing() {
+        let folder = config.data.dir.join("events");
+        complain(&format!("{} stay in {} until the next start", ended.left, folder.display()));
+    }
+    Ok(match (ended.well, ended.left.is_nothing()) {
+        (true, true) => ExitCode::SUCCESS,
+        (true, false) => ExitCode::from(EXIT_LEFT),
+        (false, _) => ExitCode::FAILURE,
+    })
 }
 
 /// Prints a line. A reader that has enough of them is no error.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adtrack::cache::{self, Cache, SharedPrograms};
+use adtrack::drain::{Drain, DrainTimes};
 use adtrack::embedded::{self, Embedded};
-use adtrack::http::{self, Acceptor, Draining, DurabilityPolicy, Listener, Samples, Server};
+use adtrack::http::{self, Acceptor, DurabilityPolicy, Listener, Samples, Server};
 use adtrack::kinesis::{self, EventLog, Intake};
 use adtrack_config::{Config, Overrides, SAMPLE_PROGRAMS};
 use prometheus_client::registry::Registry;
@@ -68,21 +69,25 @@ fn deploy_cache(loops: &Loops, config: &Config, registry: &mut Registry) -> Resu
 
 fn deploy_events(loops: &Loops, config: &Config, registry: &mut Registry) -> Result<(), BoxError> {
     let counts = kinesis::Metrics::register(registry);
-    let log = EventLog::open(&config.data.dir, &config.events, &config.kinesis, counts)?;
+    let log = EventLog::open(&config.data.dir, &config.events, &config.kinesis, counts, drain(config))?;
     loops.deploy_here(Deploy::new(move || Intake::new(Arc::clone(&log))))
+}
+
+fn drain(config: &Config) -> Drain {
+    Drain::new(DrainTimes { grace: config.runtime.shutdown_grace, delay: config.http.drain_delay })
 }
 
 fn deploy_door(loops: &Loops, config: &Config, registry: &mut Registry) -> Result<SocketAddr, BoxError> {
     let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let address = listener.address();
-    let (http, draining) = (Arc::new(config.http.clone()), Draining::default());
+    let (http, drain) = (Arc::new(config.http.clone()), drain(config));
     let (counts, samples) = (http::Metrics::register(registry), Samples::parse(SAMPLE_PROGRAMS)?);
-    let (own, leaving, served) = (Arc::clone(&http), draining.clone(), counts.clone());
+    let (own, leaving, served) = (Arc::clone(&http), drain.clone(), counts.clone());
     let levels = DurabilityPolicy::new(&config.events);
     let server =
         move || Server::new(Arc::clone(&own), levels.clone(), samples.clone(), leaving.clone(), served.clone());
     loops.deploy_here(Deploy::new(server))?;
-    let acceptor = move || Acceptor::new(listener.clone(), Arc::clone(&http), draining.clone(), counts.clone());
+    let acceptor = move || Acceptor::new(listener.clone(), Arc::clone(&http), drain.clone(), counts.clone());
     loops.deploy_here(Deploy::new(acceptor))?;
     Ok(address)
 }

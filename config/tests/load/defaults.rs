@@ -63,16 +63,6 @@ fn without_any_setting_the_service_is_embedded_public_on_8080_and_administered_f
 }
 
 #[test]
-fn the_time_of_a_shutdown_is_the_sum_of_its_parts() {
-    let variables = [
-        ("ADTRACK_HTTP_DRAIN_DELAY_MS", "1"),
-        ("ADTRACK_HTTP_DRAIN_MS", "20"),
-        ("ADTRACK_KINESIS_FLUSH_MS_MAX", "300"),
-    ];
-    assert_eq!(load(&variables).unwrap().shutdown_grace().as_millis(), 321);
-}
-
-#[test]
 fn the_sample_programs_are_the_three_of_the_contract() {
     let programs: serde_json::Value = serde_json::from_str(SAMPLE_PROGRAMS).unwrap();
     let expected = serde_json::json!([

@@ -11,6 +11,12 @@ const BROKEN: &[(&str, &str, &str, Variables)] = &[
         &[("ADTRACK_HTTP_REQUEST_TIMEOUT_MS", "9999")],
     ),
     ("http.url_bytes_max", "http.header_bytes_max", "at most", &[("ADTRACK_HTTP_URL_BYTES_MAX", "16385")]),
+    (
+        "http.drain_delay_ms",
+        "runtime.shutdown_grace_ms",
+        "at most half of",
+        &[("ADTRACK_HTTP_DRAIN_DELAY_MS", "10001")],
+    ),
     ("admin.listen", "http.listen", "another address than", &[("ADTRACK_ADMIN_LISTEN", "127.0.0.1:8080")]),
     (
         "kinesis.batch_bytes_max",

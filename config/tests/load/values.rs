@@ -10,6 +10,7 @@ const CASES: &[(&str, &[&str], &[&str])] = &[
     ),
     ("runtime.request_timeout_ms", &["1", "600000"], &["0", "600001"]),
     ("runtime.mailbox_messages_max", &["1", "1048576"], &["0", "1048577"]),
+    ("runtime.shutdown_grace_ms", &["1000", "600000"], &["999", "600001"]),
     (
         "http.listen",
         &["0.0.0.0:0", "[::]:8080", "127.0.0.1:65535"],
@@ -28,7 +29,7 @@ const CASES: &[(&str, &[&str], &[&str])] = &[
     ),
     ("http.retry_after_s", &["1", "3600"], &["0", "3601"]),
     ("http.lookup_timeout_ms", &["100", "1000"], &["99", "1001"]),
-    ("http.drain_ms", &["0", "600000"], &["600001"]),
+    ("http.drain_delay_ms", &["0", "10000"], &["300001"]),
     ("http.compat_admin_routes", &["false"], &["", "yes", "1", "True"]),
     ("http.compat_admin_token", &["", "0123456789abcdef"], &["short", "0123456789abcde\u{e9}"]),
     ("admin.listen", &["127.0.0.1:0", "[::1]:9090", "127.9.9.9:1", "[::ffff:127.0.0.1]:1"], &["", "9090"]),

@@ -5,9 +5,11 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use adtrack_tests::adtrack::{Adtrack, Builder};
-use adtrack_tests::client::Client;
+use adtrack_tests::binary::adtrack_binary;
+use adtrack_tests::client::{Client, once};
 use adtrack_tests::kinesis_server::Faults;
-use http::StatusCode;
+use adtrack_tests::services::{Process, Signal};
+use http::{Method, StatusCode};
 
 use crate::support::{
     DEADLINE, KNOWN, KNOWN_PATH, Load, accepted, alone, beside_others, delivered, event, id_in, kinesis, logged, until,
@@ -15,21 +17,34 @@ use crate::support::{
 };
 
 const CONNECTIONS: usize = 16;
-/// How long an orderly end may take.
+/// How long an orderly end may take when everything works.
 const EXIT: Duration = Duration::from_secs(10);
+/// How long it may take whatever is down, with the default settings.
+const EXIT_ALWAYS: Duration = Duration::from_secs(25);
+/// The exit code when the stream has everything, and when it has not.
+const ALL_DELIVERED: i32 = 0;
+const EVENTS_LEFT: i32 = 3;
 
 /// Ends a service under load by SIGTERM, and gives what it had answered, and how long its end took.
-async fn terminate_under_load(service: &mut Adtrack) -> (BTreeSet<String>, Duration) {
+async fn terminate_under_load(service: &mut Adtrack, expected: i32) -> (BTreeSet<String>, Duration) {
     let load = Load::start(service.public(), CONNECTIONS);
     until_accepted(service, 3_000.0).await;
     let begun = Instant::now();
     service.sigterm().unwrap();
-    let code = service.wait_exit(DEADLINE).unwrap();
+    let code = service.wait_exit(EXIT_ALWAYS).unwrap();
     let took = begun.elapsed();
     let accepted = accepted(&load.finish());
-    assert_eq!(code, Some(0), "{}", service.log());
-    assert!(took < EXIT, "{took:?}");
+    assert_eq!(code, Some(expected), "{}", service.log());
+    assert!(took < if expected == ALL_DELIVERED { EXIT } else { EXIT_ALWAYS }, "{took:?}");
     (accepted, took)
+}
+
+/// How many events the service says it has left.
+fn told_left(service: &Adtrack) -> usize {
+    let log = service.log();
+    let line = log.lines().find(|line| line.contains("until the next start") && line.starts_with("adtrack: "));
+    let line = line.unwrap_or_else(|| panic!("no word of what is left in\n{log}"));
+    line.split(' ').nth(1).and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("{line}"))
 }
 
 #[tokio::test]
@@ -37,7 +52,7 @@ async fn a_service_told_to_end_under_load_has_everything_in_the_stream_and_exits
     let _turn = alone().await;
     let kinesis = kinesis();
     let mut service = with_stream(Adtrack::builder(), &kinesis.endpoint()).start().unwrap();
-    let (accepted, took) = terminate_under_load(&mut service).await;
+    let (accepted, took) = terminate_under_load(&mut service, ALL_DELIVERED).await;
     // Nobody sends any more: this is what there is.
     let delivered = delivered(&kinesis);
     println!(
@@ -53,7 +68,7 @@ async fn a_service_told_to_end_under_load_has_everything_in_the_stream_and_exits
 async fn a_service_told_to_end_under_load_without_a_stream_has_everything_in_the_log() {
     let _turn = alone().await;
     let mut service = Adtrack::builder().start().unwrap();
-    let (accepted, took) = terminate_under_load(&mut service).await;
+    let (accepted, took) = terminate_under_load(&mut service, ALL_DELIVERED).await;
     let logged = logged(&service);
     println!("SIGTERM under load, no stream: {} answered, exit 0 after {took:.1?}", accepted.len());
     assert!(logged.missing(&accepted).is_empty());
@@ -65,9 +80,12 @@ async fn a_service_told_to_end_while_the_stream_is_down_keeps_everything_for_the
     let _turn = alone().await;
     let mut kinesis = kinesis();
     kinesis.stop();
-    let mut service = with_stream(Adtrack::builder(), &kinesis.endpoint()).start().unwrap();
-    let (accepted, took) = terminate_under_load(&mut service).await;
-    println!("SIGTERM under load, stream down: {} answered, exit 0 after {took:.1?}", accepted.len());
+    let service = with_stream(Adtrack::builder(), &kinesis.endpoint());
+    let mut service = service.env("ADTRACK_RUNTIME_SHUTDOWN_GRACE_MS", "4000").start().unwrap();
+    let (accepted, took) = terminate_under_load(&mut service, EVENTS_LEFT).await;
+    println!("SIGTERM under load, stream down: {} answered, exit 3 after {took:.1?}", accepted.len());
+    assert!(took < Duration::from_secs(7), "2 s after the grace of 4 s, and a busy machine: {took:?}");
+    assert!(told_left(&service) >= accepted.len(), "{} of {}", told_left(&service), accepted.len());
     kinesis.restart().unwrap();
     service.restart().unwrap();
     until_delivered(&kinesis, &accepted, DEADLINE).await;
@@ -79,15 +97,68 @@ async fn a_service_told_to_end_while_the_stream_hangs_ends_in_time_and_loses_not
     let kinesis = kinesis();
     kinesis.set_faults(Faults::default().refuse_next(1, 500, "InternalFailure").hang_next(u32::MAX, 60_000));
     let mut service = with_stream(Adtrack::builder(), &kinesis.endpoint()).start().unwrap();
-    let (accepted, took) = terminate_under_load(&mut service).await;
+    let (accepted, took) = terminate_under_load(&mut service, EVENTS_LEFT).await;
     kinesis.set_faults(Faults::default());
     service.restart().unwrap();
     let delivered = until_delivered(&kinesis, &accepted, DEADLINE).await;
     println!(
-        "SIGTERM under load, stream hanging: {} answered, exit 0 after {took:.1?}, 0 missing after the restart, {} twice",
+        "SIGTERM under load, stream hanging: {} answered, exit 3 after {took:.1?}, 0 missing after the restart, {} twice",
         accepted.len(),
         delivered.duplicates
     );
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_what_a_hanging_stream_holds_up_at_once_and_loses_nothing() {
+    let _turn = alone().await;
+    let kinesis = kinesis();
+    kinesis.set_faults(Faults::default().hang_next(u32::MAX, 60_000));
+    let mut service = with_stream(Adtrack::builder(), &kinesis.endpoint())
+        .env("ADTRACK_EVENTS_DURABILITY_ALLOWED", "stream")
+        .start()
+        .unwrap();
+    let (answered, refused) = crate::support::fill(&service, KNOWN_PATH, 500).await;
+    assert!(refused.is_none());
+    // Somebody waits for the stream itself.
+    let address = service.public();
+    let waiting =
+        tokio::spawn(
+            async move { once(address, Method::GET, KNOWN_PATH, &[("adtrack-durability", "stream")], "").await },
+        );
+    until_accepted(&service, 501.0).await;
+    service.sigterm().unwrap();
+    until("it to stop accepting", DEADLINE, async || service.get("/health/check").await.is_err().then_some(())).await;
+    assert_eq!(service.wait_exit(Duration::ZERO).unwrap(), None, "it waits for the request, and for the stream");
+    let hurried = Instant::now();
+    service.sigterm().unwrap();
+    assert_eq!(service.wait_exit(DEADLINE).unwrap(), Some(EVENTS_LEFT), "{}", service.log());
+    println!("SIGTERM twice, stream hanging: exit 3 after {:.1?}", hurried.elapsed());
+    assert!(hurried.elapsed() < Duration::from_secs(3), "{:?}", hurried.elapsed());
+    assert!(waiting.await.unwrap().is_err() || told_left(&service) == 501);
+    let verified = service.command(&["events", "verify"], "").unwrap();
+    assert!(verified.status.success(), "the log was closed in order: {verified:?}");
+    kinesis.set_faults(Faults::default());
+    service.restart().unwrap();
+    until_delivered(&kinesis, &answered, DEADLINE).await;
+}
+
+#[tokio::test]
+async fn a_service_told_to_end_while_it_starts_ends_in_order() {
+    let _turn = beside_others().await;
+    for _ in 0..10 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = std::process::Command::new(adtrack_binary().unwrap());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir", "data"]);
+        command.env_clear().current_dir(dir.path());
+        let mut process = Process::spawn(command, &dir.path().join("out")).unwrap();
+        // One of its first steps; the others are under way when the signal comes.
+        let lock = dir.path().join("data/events/lock");
+        process.wait_until("the log to be opened", DEADLINE, || lock.exists().then_some(())).unwrap();
+        process.signal(Signal::Term).unwrap();
+        let status = process.wait(EXIT).unwrap();
+        assert_eq!(status.and_then(|status| status.code()), Some(ALL_DELIVERED), "{}", process.log());
+        assert!(!dir.path().join("data/addresses.json").exists(), "nobody is there");
+    }
 }
 
 #[tokio::test]
@@ -113,7 +184,11 @@ async fn a_draining_service_says_so_and_goes_on_answering_until_the_delay_is_ove
 #[tokio::test]
 async fn a_second_signal_cuts_the_delay_short() {
     let _turn = beside_others().await;
-    let mut service = Adtrack::builder().env("ADTRACK_HTTP_DRAIN_DELAY_MS", "60000").start().unwrap();
+    let mut service = Adtrack::builder()
+        .env("ADTRACK_HTTP_DRAIN_DELAY_MS", "60000")
+        .env("ADTRACK_RUNTIME_SHUTDOWN_GRACE_MS", "120000")
+        .start()
+        .unwrap();
     service.sigterm().unwrap();
     until("/health/check to be 503", DEADLINE, async || {
         (service.get("/health/check").await.ok()?.status == StatusCode::SERVICE_UNAVAILABLE).then_some(())

@@ -9,11 +9,11 @@ use tokio::net::TcpStream;
 use vertebra::{BoxError, Context, Task, Verticle};
 
 use super::accept::Accept;
-use super::draining::Draining;
 use super::listener::Listener;
 use super::metrics::{Listening, Metrics};
 use super::permit::Permit;
 use super::server::{CONNECTION, Connected};
+use crate::drain::Drain;
 
 /// Accepts the public listener's connections. One instance; deployed after [`Server`](super::Server), so that it stops
 /// first: then no connection comes any more while the open ones are drained.
@@ -21,15 +21,15 @@ use super::server::{CONNECTION, Connected};
 pub struct Acceptor {
     listener: Listener,
     config: Arc<HttpConfig>,
-    draining: Draining,
+    drain: Drain,
     metrics: Metrics,
     accepting: OnceCell<(Rc<Accept>, Task)>,
 }
 
 impl Acceptor {
     /// An acceptor of this listener.
-    pub fn new(listener: Listener, config: Arc<HttpConfig>, draining: Draining, metrics: Metrics) -> Self {
-        Self { listener, config, draining, metrics, accepting: OnceCell::new() }
+    pub fn new(listener: Listener, config: Arc<HttpConfig>, drain: Drain, metrics: Metrics) -> Self {
+        Self { listener, config, drain, metrics, accepting: OnceCell::new() }
     }
 
     fn hand_over(&self, ctx: &Context<Self>, stream: TcpStream, peer: std::net::SocketAddr, permit: Permit) {
@@ -67,7 +67,7 @@ impl Verticle for Acceptor {
 
     /// Readiness is gone by now, and load balancers have had their time to see it: see `app.rs`.
     async fn stop(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
-        self.draining.begin();
+        self.drain.begin(ctx.clock().now());
         if let Some((accept, task)) = self.accepting.get() {
             task.abort();
             accept.rest(|stream, peer, permit| self.hand_over(ctx, stream, peer, permit)).await;

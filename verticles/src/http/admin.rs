@@ -17,6 +17,7 @@ use super::listener::Listener;
 use super::metrics::{Listening, Metrics};
 use super::operator::{Operator, PROGRAMS_BYTES_MAX};
 use super::samples::Samples;
+use crate::drain::Drain;
 
 /// Connections of operators and their tools that may be open at a time.
 const CONNECTIONS_MAX: usize = 64;
@@ -36,6 +37,8 @@ pub struct AdminOptions {
     pub event_loops: usize,
     /// Where the node keeps its data, for `/health/deps`.
     pub data_dir: Arc<Path>,
+    /// When the end of the service is in a hurry.
+    pub drain: Drain,
 }
 
 /// Operators ask again; the time of a shutdown is for events.
@@ -100,10 +103,15 @@ impl Verticle for Admin {
         Ok(())
     }
 
-    async fn stop(&self, _: &Context<Self>) -> Result<(), BoxError> {
+    async fn stop(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
         if let Some((connections, accepting)) = self.serving.get() {
             accepting.abort();
-            connections.drain(self.options.http.drain.min(DRAIN_MAX)).await;
+            let over = ctx.clock().timeout(DRAIN_MAX, self.options.drain.requests_over(ctx.clock()));
+            connections
+                .drain(async {
+                    let (Ok(()) | Err(_)) = over.await;
+                })
+                .await;
         }
         self.listener.close();
         Ok(())

@@ -22,6 +22,7 @@ use super::head::HeadLimits;
 use super::metrics::{Listening, Metrics, Overdue, Route};
 use super::permit::Permit;
 use super::watch::{Order, Times, Watch};
+use crate::drain::unless;
 
 /// How long a client may go on sending after it was refused, before the connection is cut under it.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -170,11 +171,11 @@ impl<R: Routes> Connections<R> {
         self.draining.get()
     }
 
-    /// Lets requests under way finish and closes all connections; those that take longer than `limit` are cut.
-    pub(super) async fn drain(&self, limit: Duration) {
+    /// Lets requests under way finish and closes all connections; those that are there when `over` is over are cut.
+    pub(super) async fn drain(&self, over: impl Future<Output = ()>) {
         self.draining.set(true);
         self.order_all(Order::Finish);
-        if self.clock.timeout(limit, self.all_closed()).await.is_err() {
+        if unless(over, self.all_closed()).await.is_none() {
             for _ in 0..self.open.borrow().len() {
                 self.metrics.cut_at_drain();
             }

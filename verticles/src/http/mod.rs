@@ -20,7 +20,6 @@ mod client_ip;
 mod connection;
 mod connections;
 mod dependencies;
-mod draining;
 mod durability;
 mod event;
 mod grammar;
@@ -45,7 +44,6 @@ mod watch;
 
 pub use acceptor::Acceptor;
 pub use admin::{Admin, AdminOptions};
-pub use draining::Draining;
 pub use durability::DurabilityPolicy;
 pub use listener::{BindError, Listener};
 pub use metrics::Metrics;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use adtrack_proto::bus::{AskHealth, EVENTS_HEALTH};
 use vertebra::{Bus, Clock, RequestError};
 
-use super::draining::Draining;
+use crate::drain::Drain;
 
 /// How old the answer may be that `/health/check` gives.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -27,18 +27,18 @@ pub(super) enum Ready {
 /// What one loop knows of it.
 #[derive(Debug)]
 pub(super) struct Readiness {
-    draining: Draining,
+    drain: Drain,
     accepting: Cell<bool>,
 }
 
 impl Readiness {
-    pub(super) fn new(draining: Draining) -> Self {
-        Self { draining, accepting: Cell::new(false) }
+    pub(super) fn new(drain: Drain) -> Self {
+        Self { drain, accepting: Cell::new(false) }
     }
 
     /// As of the last time it was asked.
     pub(super) fn now(&self) -> Ready {
-        match (self.draining.has_begun(), self.accepting.get()) {
+        match (self.drain.has_begun(), self.accepting.get()) {
             (true, _) => Ready::Draining,
             (false, true) => Ready::Yes,
             (false, false) => Ready::NotAccepting,
@@ -69,11 +69,16 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+    use crate::drain::DrainTimes;
     use adtrack_proto::bus::Health;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU8, Ordering};
     use vertebra::Failure;
     use vertebra::testing::TestRuntime;
+
+    fn drain() -> Drain {
+        Drain::new(DrainTimes { grace: Duration::from_secs(20), delay: Duration::ZERO })
+    }
 
     fn health(accepting: bool) -> Health {
         Health { name: "event log", up: true, accepting, detail: String::new() }
@@ -82,14 +87,14 @@ mod tests {
     #[test]
     fn a_node_is_ready_while_events_are_accepted_and_it_does_not_leave() {
         TestRuntime::paused(|rt| async move {
-            let draining = Draining::default();
-            let readiness = Readiness::new(draining.clone());
+            let drain = drain();
+            let readiness = Readiness::new(drain.clone());
             readiness.ask(rt.bus()).await;
             assert_eq!(readiness.now(), Ready::NotAccepting, "nobody answers");
             let stub = rt.stub(EVENTS_HEALTH, |_| async { Ok(health(true)) }).await.unwrap();
             readiness.ask(rt.bus()).await;
             assert_eq!(readiness.now(), Ready::Yes);
-            draining.begin();
+            drain.begin(rt.clock().now());
             assert_eq!(readiness.now(), Ready::Draining);
             stub.undeploy().await.unwrap();
         });
@@ -112,7 +117,7 @@ mod tests {
                 }
             };
             let stub = rt.stub(EVENTS_HEALTH, answer).await.unwrap();
-            let readiness = Readiness::new(Draining::default());
+            let readiness = Readiness::new(drain());
             for (now, expected) in
                 [(0, Ready::Yes), (1, Ready::Yes), (2, Ready::NotAccepting), (0, Ready::Yes), (3, Ready::NotAccepting)]
             {

@@ -9,13 +9,13 @@ use adtrack_config::HttpConfig;
 use vertebra::{Address, BoxError, Context, Failure, Handler, Route, Verticle};
 
 use super::connections::{Bounds, Connections};
-use super::draining::Draining;
 use super::durability::DurabilityPolicy;
 use super::metrics::{Listening, Metrics};
 use super::permit::Permit;
 use super::public::Public;
 use super::readiness::Readiness;
 use super::samples::Samples;
+use crate::drain::Drain;
 
 /// Connections on their way to their loop. Spoken inside this module only: a socket cannot leave the process.
 pub(super) const CONNECTION: Address<Connected> = Address::new("http.connection");
@@ -36,7 +36,7 @@ pub struct Server {
     config: Arc<HttpConfig>,
     durability: DurabilityPolicy,
     samples: Samples,
-    draining: Draining,
+    drain: Drain,
     metrics: Metrics,
     connections: OnceCell<Rc<Connections<Public>>>,
 }
@@ -47,10 +47,10 @@ impl Server {
         config: Arc<HttpConfig>,
         durability: DurabilityPolicy,
         samples: Samples,
-        draining: Draining,
+        drain: Drain,
         metrics: Metrics,
     ) -> Self {
-        Self { config, durability, samples, draining, metrics, connections: OnceCell::new() }
+        Self { config, durability, samples, drain, metrics, connections: OnceCell::new() }
     }
 }
 
@@ -62,7 +62,7 @@ impl std::fmt::Debug for Server {
 
 impl Verticle for Server {
     async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
-        let readiness = Rc::new(Readiness::new(self.draining.clone()));
+        let readiness = Rc::new(Readiness::new(self.drain.clone()));
         readiness.ask(ctx.bus()).await;
         let public = Public::new(
             Arc::clone(&self.config),
@@ -84,10 +84,10 @@ impl Verticle for Server {
     }
 
     /// Requests under way get their answers, then the connections are closed.
-    async fn stop(&self, _: &Context<Self>) -> Result<(), BoxError> {
-        self.draining.begin();
+    async fn stop(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
+        self.drain.begin(ctx.clock().now());
         if let Some(connections) = self.connections.get() {
-            connections.drain(self.config.drain).await;
+            connections.drain(self.drain.requests_over(ctx.clock())).await;
         }
         Ok(())
     }

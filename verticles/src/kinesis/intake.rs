@@ -21,6 +21,7 @@ use super::log::EventLog;
 use super::pending::{Pending, Turn};
 use super::spool::writer::Unsynced;
 use super::syncs::{self, Syncs};
+use crate::drain::unless;
 
 /// Writes events to the log before they are answered. Serves [`TRACK`], on every loop.
 ///
@@ -100,6 +101,11 @@ impl Intake {
         if let Some(appender) = self.appender.get() {
             appender.borrow_mut().close(|message| send(ctx.bus(), message));
         }
+    }
+
+    /// Whoever waits for a level waits no longer than this, nor when the end of the service waits for no request any more.
+    async fn given_up(&self, ctx: &Context<Self>, bound: Duration) {
+        let (Ok(()) | Err(_)) = ctx.clock().timeout(bound, self.log.drain().requests_over(ctx.clock())).await;
     }
 
     /// Writes what has come, and lets whoever waits for it go on.
@@ -254,13 +260,13 @@ impl Handler<Track> for Intake {
             Durability::Spool => None,
             Durability::Sync if !self.log.may_sync() => Some("the settings allow no sync"),
             Durability::Sync => {
-                let synced = ctx.clock().timeout(bound, self.syncs.synced(failures)).await;
+                let synced = unless(self.given_up(ctx, bound), self.syncs.synced(failures)).await;
                 (!synced.unwrap_or(false)).then_some("the event log cannot be synced")
             }
             Durability::Stream => match told {
                 Some(told) => {
-                    let told = ctx.clock().timeout(bound, told).await;
-                    (!matches!(told, Ok(Ok(())))).then_some("the stream does not take the event now")
+                    let told = unless(self.given_up(ctx, bound), told).await;
+                    (!matches!(told, Some(Ok(())))).then_some("the stream does not take the event now")
                 }
                 None => Some("there is no stream"),
             },

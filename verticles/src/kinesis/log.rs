@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use adtrack_config::{Durability, EventsConfig, KinesisConfig};
 
+use super::left::{self, Left};
 use super::metrics::Metrics;
 use super::room::Room;
 use super::spool::directory::{self, Directory, Listing, OpenError};
 use super::spool::name::{Kind, SegmentName};
+use crate::drain::Drain;
 
 /// The log of one process: opened once, shared by every [`Intake`](super::Intake) and the [`Shipper`](super::Shipper).
 ///
@@ -24,6 +26,7 @@ pub struct EventLog {
     kinesis: KinesisConfig,
     room: Arc<Room>,
     metrics: Metrics,
+    drain: Drain,
     bytes: AtomicU64,
     kept_bytes: AtomicU64,
     // By instance: what may be written to at this moment, and must not be removed.
@@ -60,6 +63,7 @@ impl EventLog {
         config: &EventsConfig,
         kinesis: &KinesisConfig,
         metrics: Metrics,
+        drain: Drain,
     ) -> Result<Arc<Self>, OpenError> {
         let directory = Directory::open(data_dir)?;
         let listing = directory::list(directory.path())
@@ -73,6 +77,7 @@ impl EventLog {
             kinesis: kinesis.clone(),
             room: Room::new(kinesis.queue_events_max, QUEUE_BYTES_MAX),
             metrics,
+            drain,
             bytes: AtomicU64::new(0),
             kept_bytes: AtomicU64::new(0),
             open: Mutex::default(),
@@ -112,6 +117,23 @@ impl EventLog {
     /// What is counted.
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// How much time is left, when the process is leaving.
+    pub(crate) fn drain(&self) -> &Drain {
+        &self.drain
+    }
+
+    /// What the stream does not have; nothing without a stream: the log is where events stay then. To be asked when everything
+    /// that was deployed has ended; `has_time` says whether to go on counting. Blocks.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn left(&self, has_time: impl FnMut() -> bool) -> io::Result<Left> {
+        if !self.is_streaming() {
+            return Ok(Left { counted: true, ..Left::default() });
+        }
+        left::count(&self.directory, &directory::list(self.directory.path())?.segments, has_time)
     }
 
     /// Whether events go on to a stream.

@@ -32,6 +32,7 @@ mod dispatch;
 pub mod entry;
 mod hand_over;
 mod intake;
+mod left;
 mod log;
 mod metrics;
 mod pending;
@@ -50,6 +51,7 @@ pub mod tracker;
 
 pub use client::KinesisClient;
 pub use intake::Intake;
+pub use left::Left;
 pub use log::EventLog;
 pub use metrics::{Metrics, Refused};
 pub use shipper::Shipper;

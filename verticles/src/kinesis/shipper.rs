@@ -24,6 +24,7 @@ use super::spool::name::SegmentName;
 use super::spool::segment::{FRAME_OVERHEAD, Payloads};
 use super::tracker::Tracker;
 use super::{cleanup, dispatch, probe, recover};
+use crate::drain::unless;
 
 /// Ships what the intakes hand over, and what is in the log already, and removes segments the stream has completely.
 ///
@@ -34,7 +35,7 @@ use super::{cleanup, dispatch, probe, recover};
 /// * Delivery is at least once: what was sent and not acknowledged before a crash, or in a call whose answer did not
 ///   come, is sent again.
 /// * Order is kept within a batch; not between batches, nor between loops.
-/// * `stop` goes on shipping what is in memory for the time the settings give; what is left then stays in the log.
+/// * `stop` goes on shipping what is in memory for the time that the drain gives; what is left then stays in the log.
 pub struct Shipper<C> {
     pub(super) log: Arc<EventLog>,
     pub(super) client: C,
@@ -211,10 +212,14 @@ impl<C: StreamClient> Verticle for Shipper<C> {
         self.state.borrow_mut().flushing = true;
         self.work.ring();
         self.finished.ring();
-        let until = ctx.clock().now() + self.config().flush_max;
-        while !self.is_done() && ctx.clock().now() < until {
-            ctx.clock().sleep(Duration::from_millis(10)).await;
-        }
+        let drain = self.log.drain();
+        drain.begin(ctx.clock().now());
+        let shipped = async {
+            while !self.is_done() {
+                ctx.clock().sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let (Some(()) | None) = unless(drain.flush_over(ctx.clock()), shipped).await;
         let events = self.log.room().events();
         let segments = self.state.borrow().tracker.unread();
         if events > 0 || segments > 0 {

@@ -37,8 +37,8 @@ fn requests_under_way_are_answered_and_connections_closed() {
 }
 
 #[test]
-fn a_connection_that_does_not_finish_is_cut_when_its_time_is_up() {
-    serve(&[("HTTP_DRAIN_MS", "200")], async |mut service| {
+fn a_connection_that_does_not_finish_is_cut_when_a_fifth_of_the_grace_is_over() {
+    serve(&[("RUNTIME_SHUTDOWN_GRACE_MS", "1000")], async |mut service| {
         let mut stuck = service.client();
         stuck.send("GET /event/stuck HTTP/1.1\r\nHost: a\r\n\r\n");
         crate::service::eventually("under way", || {
@@ -55,9 +55,26 @@ fn a_connection_that_does_not_finish_is_cut_when_its_time_is_up() {
 }
 
 #[test]
+fn whoever_is_in_a_hurry_waits_for_no_request() {
+    serve(&[], async |mut service| {
+        let mut stuck = service.client();
+        stuck.send("GET /event/stuck HTTP/1.1\r\nHost: a\r\n\r\n");
+        crate::service::eventually("under way", || {
+            service.behind.lookups.load(std::sync::atomic::Ordering::Relaxed) == 1
+        });
+        let begun = service.rt.elapsed();
+        service.acceptor.take().unwrap().undeploy().await.unwrap();
+        service.drain.hurry();
+        service.server.take().unwrap().undeploy().await.unwrap();
+        assert!(service.rt.elapsed() - begun < Duration::from_millis(500));
+        assert!(stuck.is_closed());
+    });
+}
+
+#[test]
 fn while_load_balancers_are_told_connections_are_still_served() {
     serve(&[], async |mut service| {
-        service.draining.begin();
+        service.drain.begin(service.rt.clock().now());
         let answer = service.client().get("/health/check");
         assert_eq!((answer.status, answer.body.as_str()), (503, r#"{"status":"draining"}"#));
         assert_eq!(service.client().get("/event/1").status, 200);

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use adtrack::http::{Acceptor, Admin, AdminOptions, Draining, DurabilityPolicy, Listener, Metrics, Samples, Server};
+use adtrack::drain::{Drain, DrainTimes};
+use adtrack::http::{Acceptor, Admin, AdminOptions, DurabilityPolicy, Listener, Metrics, Samples, Server};
 use adtrack_config::{Config, Overrides, SAMPLE_PROGRAMS};
 use adtrack_proto::bus::TRACK;
 use adtrack_proto::bus::{
@@ -39,7 +40,7 @@ pub(crate) struct Service {
     pub(crate) rt: TestRuntime,
     pub(crate) acceptor: Option<Deployment>,
     pub(crate) server: Option<Deployment>,
-    pub(crate) draining: Draining,
+    pub(crate) drain: Drain,
 }
 
 impl Service {
@@ -102,7 +103,7 @@ async fn start(rt: TestRuntime, settings: &[(&str, &str)]) -> Service {
     let levels = DurabilityPolicy::new(&config.events);
     let http = Arc::new(config.http);
     let samples = Samples::parse(SAMPLE_PROGRAMS).unwrap();
-    let draining = Draining::default();
+    let drain = Drain::new(DrainTimes { grace: config.runtime.shutdown_grace, delay: Duration::ZERO });
     let options = AdminOptions {
         admin: config.admin,
         http: Arc::clone(&http),
@@ -110,19 +111,20 @@ async fn start(rt: TestRuntime, settings: &[(&str, &str)]) -> Service {
         registry: Arc::clone(&registry),
         event_loops: rt.event_loops(),
         data_dir: Path::new("/data").into(),
+        drain: drain.clone(),
     };
 
     let admin_metrics = metrics.clone();
     let factory = move || Admin::new(admin.clone(), options.clone(), admin_metrics.clone());
     rt.deploy(Deploy::new(factory).name("admin").on_loop("io")).await.unwrap();
     let server = {
-        let (http, draining, metrics) = (Arc::clone(&http), draining.clone(), metrics.clone());
+        let (http, drain, metrics) = (Arc::clone(&http), drain.clone(), metrics.clone());
         let factory =
-            move || Server::new(Arc::clone(&http), levels.clone(), samples.clone(), draining.clone(), metrics.clone());
+            move || Server::new(Arc::clone(&http), levels.clone(), samples.clone(), drain.clone(), metrics.clone());
         rt.deploy(Deploy::new(factory).name("http").instances(2)).await.unwrap()
     };
-    let leaving = draining.clone();
-    let factory = move || Acceptor::new(public.clone(), Arc::clone(&http), draining.clone(), metrics.clone());
+    let leaving = drain.clone();
+    let factory = move || Acceptor::new(public.clone(), Arc::clone(&http), drain.clone(), metrics.clone());
     let acceptor = rt.deploy(Deploy::new(factory).name("acceptor")).await.unwrap();
     Service {
         public: addresses.0,
@@ -132,7 +134,7 @@ async fn start(rt: TestRuntime, settings: &[(&str, &str)]) -> Service {
         rt,
         acceptor: Some(acceptor),
         server: Some(server),
-        draining: leaving,
+        drain: leaving,
     }
 }
 

@@ -137,7 +137,8 @@ fn a_folder_that_is_moved_away_is_made_anew_and_held() {
         track(&rt, "later").await.unwrap();
         assert_eq!((in_log(&fixture.folder()), in_log(&away)), (vec!["later".to_owned()], vec!["moved".to_owned()]));
         assert!(health(&rt).await.accepting);
-        let second = EventLog::open(fixture.data.path(), &fixture.events, &fixture.kinesis, run.metrics.clone());
+        let second =
+            EventLog::open(fixture.data.path(), &fixture.events, &fixture.kinesis, run.metrics.clone(), drain());
         assert!(matches!(second, Err(OpenError::InUse { .. })), "there is one writer");
     });
 }
@@ -149,7 +150,8 @@ fn a_folder_that_another_process_has_meanwhile_is_not_accepted_into() {
         let run = fixture.run(&rt).await;
         fs::rename(fixture.folder(), fixture.folder().with_file_name("away")).unwrap();
         let second =
-            EventLog::open(fixture.data.path(), &fixture.events, &fixture.kinesis, run.metrics.clone()).unwrap();
+            EventLog::open(fixture.data.path(), &fixture.events, &fixture.kinesis, run.metrics.clone(), drain())
+                .unwrap();
         rt.clock().sleep(Duration::from_secs(2)).await;
         let sick = health(&rt).await;
         assert!(!sick.accepting && sick.detail.contains("in use by another process"), "{sick:?}");
@@ -276,7 +278,7 @@ fn a_second_process_on_the_same_folder_is_refused() {
         let fixture = Fixture::without_stream();
         let _run = fixture.run(&rt).await;
         let metrics = Metrics::register(&mut Registry::default());
-        let second = EventLog::open(fixture.data.path(), &fixture.events, &fixture.kinesis, metrics);
+        let second = EventLog::open(fixture.data.path(), &fixture.events, &fixture.kinesis, metrics, drain());
         assert!(matches!(second, Err(OpenError::InUse { .. })));
     });
 }

@@ -25,6 +25,7 @@ use super::spool::directory::{self, events_dir};
 use super::spool::name::SegmentName;
 use super::spool::tail::{Found, Tail};
 use super::{EventLog, Intake, Metrics, Shipper};
+use crate::drain::{Drain, DrainTimes};
 
 pub(crate) fn kinesis_config() -> KinesisConfig {
     KinesisConfig {
@@ -42,7 +43,6 @@ pub(crate) fn kinesis_config() -> KinesisConfig {
         connect_timeout: Duration::from_secs(3),
         backoff_min: Duration::from_millis(50),
         backoff_max: Duration::from_secs(5),
-        flush_max: Duration::from_secs(6),
     }
 }
 
@@ -57,6 +57,11 @@ fn events_config() -> EventsConfig {
         loop_queue_events_max: 16_384,
         recovery_bytes_per_read: 1_048_576,
     }
+}
+
+/// Events may be sent for 6 s at the end.
+pub(crate) fn drain() -> Drain {
+    Drain::new(DrainTimes { grace: Duration::from_secs(6) / 9 * 10, delay: Duration::ZERO })
 }
 
 /// A service's part for events, in a folder that goes with it.
@@ -92,7 +97,7 @@ impl Fixture {
         let mut log = None;
         // The one before it lets go of the lock when the last of its tasks is gone, just after its undeployment.
         until(rt, "the log can be opened", || {
-            log = EventLog::open(self.data.path(), &self.events, &self.kinesis, metrics.clone()).ok();
+            log = EventLog::open(self.data.path(), &self.events, &self.kinesis, metrics.clone(), drain()).ok();
             log.is_some()
         })
         .await;

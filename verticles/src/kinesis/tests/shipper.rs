@@ -460,7 +460,8 @@ fn on_real_loops_every_event_is_shipped_exactly_once_and_the_log_is_empty_in_the
         let mut fixture = Fixture::with_stream();
         fixture.kinesis.queue_events_max = 500;
         let metrics = Metrics::register(&mut Registry::default());
-        let log = EventLog::open(fixture.data.path(), &fixture.events, &fixture.kinesis, metrics.clone()).unwrap();
+        let log =
+            EventLog::open(fixture.data.path(), &fixture.events, &fixture.kinesis, metrics.clone(), drain()).unwrap();
         let (own, stream) = (Arc::clone(&log), fixture.stream.clone());
         let shipper = Deploy::new(move || Shipper::new(Arc::clone(&own), stream.clone())).on_loop("io");
         let shipper = rt.deploy(shipper).await.unwrap();

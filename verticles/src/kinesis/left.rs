@@ -1,0 +1,66 @@
+//! What stays in the event log when the service ends.
+
+use std::fmt;
+use std::io;
+
+use super::spool::directory::Directory;
+use super::spool::name::SegmentName;
+use super::spool::reader::ReadError;
+use super::spool::scan::{self, Found};
+
+/// Events that the stream does not have, as far as the log tells: the next start on the same directory sends them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Left {
+    /// How many.
+    pub events: u64,
+    /// The bytes of their segments.
+    pub bytes: u64,
+    /// Whether all of them were counted; when not there are more events than that.
+    pub counted: bool,
+}
+
+impl Left {
+    /// Whether the stream has everything.
+    pub fn is_nothing(&self) -> bool {
+        self.counted && self.events == 0
+    }
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let least = if self.counted { "" } else { "at least " };
+        write!(f, "{least}{} events ({} bytes)", self.events, self.bytes)
+    }
+}
+
+enum Stop {
+    Late,
+    Unreadable,
+}
+
+impl From<ReadError> for Stop {
+    fn from(_: ReadError) -> Self {
+        Self::Unreadable
+    }
+}
+
+/// Counts what is in these segments, as long as there is time. Blocks.
+pub(super) fn count(
+    directory: &Directory,
+    segments: &[(SegmentName, u64)],
+    mut has_time: impl FnMut() -> bool,
+) -> io::Result<Left> {
+    let bytes = segments.iter().map(|(_, bytes)| bytes).sum();
+    let mut left = Left { events: 0, bytes, counted: true };
+    for (name, _) in segments {
+        let scanned = scan::scan::<Stop>(&directory.segment(*name), |found| {
+            left.events += u64::from(matches!(found, Found::Record(_)));
+            if has_time() { Ok(()) } else { Err(Stop::Late) }
+        });
+        left.counted &= scanned.is_ok();
+        if matches!(scanned, Err(Stop::Late)) {
+            break;
+        }
+    }
+    Ok(left)
+}
