@@ -12,8 +12,8 @@ use adtrack_tests::services::{Process, Signal};
 use http::{Method, StatusCode};
 
 use crate::support::{
-    DEADLINE, KNOWN, KNOWN_PATH, Load, accepted, alone, beside_others, delivered, event, id_in, kinesis, logged, until,
-    until_accepted, until_delivered, with_stream,
+    DEADLINE, KNOWN, KNOWN_PATH, Load, accepted, alone, beside_others, delivered, event, id_in, kinesis, logged,
+    metric, until, until_accepted, until_delivered, with_stream,
 };
 
 const CONNECTIONS: usize = 16;
@@ -226,8 +226,22 @@ async fn kill_under_load(service: &mut Adtrack) -> BTreeSet<String> {
 }
 
 fn slow_to_ship(service: Builder) -> Builder {
-    // Something is on its way to the stream whenever the end comes.
-    service.env("ADTRACK_KINESIS_LINGER_MS", "300")
+    // Something is on its way to the stream whenever the end comes, and no more than this is in calls.
+    service
+        .env("ADTRACK_KINESIS_LINGER_MS", "300")
+        .env("ADTRACK_KINESIS_BATCH_RECORDS_MAX", "100")
+        .env("ADTRACK_KINESIS_IN_FLIGHT_MAX", "2")
+}
+
+/// The most that is in calls.
+const IN_CALLS_MAX: usize = 200;
+
+/// Waits until nothing is left to be sent.
+async fn until_shipped(service: &Adtrack) {
+    until("the log to be empty", DEADLINE, async || {
+        (metric(service, "adtrack_kinesis_log_segments").await == 0.0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -239,15 +253,19 @@ async fn a_service_killed_under_load_ships_everything_it_had_answered_after_its_
     let before = delivered(&kinesis);
     service.restart().unwrap();
     let begun = Instant::now();
-    let after = until_delivered(&kinesis, &accepted, DEADLINE).await;
+    until_delivered(&kinesis, &accepted, DEADLINE).await;
+    let took = begun.elapsed();
+    until_shipped(&service).await;
+    let after = delivered(&kinesis);
     println!(
         "kill -9 under load: {} answered, {} not in the stream at the kill, 0 missing {:.1?} after the restart, {} twice",
         accepted.len(),
         before.missing(&accepted).len(),
-        begun.elapsed(),
+        took,
         after.duplicates
     );
     assert!(!before.missing(&accepted).is_empty(), "the kill was to hit something");
+    assert!(after.duplicates <= IN_CALLS_MAX, "{} twice", after.duplicates);
 }
 
 #[tokio::test]
@@ -260,8 +278,11 @@ async fn a_service_killed_again_and_again_under_load_loses_nothing() {
         answered.extend(kill_under_load(&mut service).await);
         service.restart().unwrap();
     }
-    let delivered = until_delivered(&kinesis, &answered, DEADLINE).await;
+    until_delivered(&kinesis, &answered, DEADLINE).await;
+    until_shipped(&service).await;
+    let delivered = delivered(&kinesis);
     println!("kill -9 five times: {} answered, 0 missing, {} twice", answered.len(), delivered.duplicates);
+    assert!(delivered.duplicates <= 5 * IN_CALLS_MAX, "{} twice", delivered.duplicates);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use vertebra::Context;
 
 use super::client::StreamClient;
+use super::cursor;
 use super::shipper::Shipper;
 use super::spool::name::SegmentName;
 use super::tracker::Fate;
@@ -24,6 +25,7 @@ pub(super) async fn run<C: StreamClient>(ctx: Context<Shipper<C>>) {
             tracing::error!(%error, "files kept for a person have reached their bound, and cannot be removed");
             ctx.clock().sleep(PAUSE).await;
         }
+        remove_cursors(&ctx).await;
         let next = shipper.state.borrow_mut().tracker.take_finished();
         let Some((segment, fate)) = next else {
             shipper.finished.rung().await;
@@ -35,6 +37,7 @@ pub(super) async fn run<C: StreamClient>(ctx: Context<Shipper<C>>) {
         match done {
             Ok(bytes) => {
                 shipper.log.shrunk(bytes);
+                shipper.forget(segment, ctx.clock());
                 if fate == Fate::SetAside {
                     shipper.log.kept(bytes);
                 }
@@ -44,6 +47,19 @@ pub(super) async fn run<C: StreamClient>(ctx: Context<Shipper<C>>) {
                 shipper.state.borrow_mut().tracker.put_back(segment, fate);
                 ctx.clock().sleep(PAUSE).await;
             }
+        }
+    }
+}
+
+/// Removes cursors that a newer one has replaced. One that cannot be removed is left to the next start.
+async fn remove_cursors<C: StreamClient>(ctx: &Context<Shipper<C>>) {
+    loop {
+        let next = ctx.verticle().state.borrow_mut().cursor.take_superfluous();
+        let Some(name) = next else { return };
+        let log = Arc::clone(&ctx.verticle().log);
+        let removed = ctx.execute_blocking_unordered(move || cursor::remove(log.directory().path(), name)).await;
+        if let Err(error) = removed.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            tracing::warn!(%name, %error, "a cursor that is not needed any more cannot be removed");
         }
     }
 }

@@ -118,7 +118,7 @@ impl<C: StreamClient> UnderWay<C> {
                 state.acks.stored(record.key());
             }
             drop(state);
-            shipper.settle(judged.stored.iter().flat_map(Entry::records));
+            shipper.settle(judged.stored.iter().flat_map(Entry::records), self.ctx.clock());
         }
         let progress = !judged.stored.is_empty();
         let mut again = Again { groups: judged.again, pause: judged.pause, progress };
@@ -162,7 +162,7 @@ impl<C: StreamClient> UnderWay<C> {
             }
         }
         shipper.log.metrics().dead_lettered.inc_by(kept.len() as u64);
-        shipper.settle(kept.iter());
+        shipper.settle(kept.iter(), self.ctx.clock());
         // The cleaner looks whether more is kept than may be.
         shipper.finished.ring();
     }

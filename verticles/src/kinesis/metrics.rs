@@ -50,6 +50,10 @@ pub struct Metrics {
     pub disk_mode_entered: Counter,
     /// Events read back from the log to be shipped.
     pub read_back: Counter,
+    /// Events found in the log that the stream has already, as the cursor says; they are not sent again.
+    pub read_back_known: Counter,
+    /// Times what the stream has could not be written down, or not be read; costs events that come twice after a crash.
+    pub cursor_failures: Counter,
     /// Events the stream has taken.
     pub shipped: Counter,
     /// Entries sent, as often as they were: what stands in the places of calls, one event or many.
@@ -140,6 +144,16 @@ impl Metrics {
                 "Times events stopped being handed over in memory",
             ),
             read_back: counter(registry, "events_read_back", "Events read back from the log"),
+            read_back_known: counter(
+                registry,
+                "events_read_back_known",
+                "Events found in the log that the stream had already, not sent again",
+            ),
+            cursor_failures: counter(
+                registry,
+                "cursor_failures",
+                "Times what the stream has could not be written down or read, so that events may come twice after a crash",
+            ),
             shipped: counter(registry, "events_shipped", "Events the stream has taken"),
             entries_sent: counter(registry, "entries_sent", "Entries of calls of the stream, sent again or not"),
             entries_stored: counter(registry, "entries_stored", "Entries the stream has taken"),

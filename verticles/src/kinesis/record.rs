@@ -1,9 +1,12 @@
 //! One event on its way to the stream.
 
+use std::ops::Range;
+
 use adtrack_proto::wire;
 use bytes::Bytes;
 
 use super::spool::name::SegmentName;
+use super::spool::segment::{FRAME_OVERHEAD, Payloads};
 
 /// A record: what is sent, under which key, and where in the log it waits to be settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +34,15 @@ impl Record {
         Self { payload, key, segment, end }
     }
 
+    /// The records of whole frames, which begin in their segment at `offset`, in bytes.
+    pub fn all_in(frames: Bytes, segment: SegmentName, offset: u64) -> impl Iterator<Item = Self> {
+        let mut end = offset;
+        Payloads::new(frames).map(move |payload| {
+            end += (FRAME_OVERHEAD + payload.len()) as u64;
+            Self::new(payload, segment, end)
+        })
+    }
+
     /// What is sent: a `TrackingEvent`.
     pub fn payload(&self) -> &Bytes {
         &self.payload
@@ -47,9 +59,14 @@ impl Record {
         &self.key
     }
 
-    /// Where its frame ends in its segment, in bytes.
-    pub fn end(&self) -> u64 {
-        self.end
+    /// Where its frame stands in its segment, in bytes.
+    pub fn place(&self) -> Range<u64> {
+        self.end.saturating_sub(self.frame_bytes() as u64)..self.end
+    }
+
+    /// The length of its frame, in bytes.
+    pub fn frame_bytes(&self) -> usize {
+        FRAME_OVERHEAD + self.payload.len()
     }
 
     /// The segment that holds it until it is settled.
@@ -65,11 +82,14 @@ impl Record {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use adtrack_proto::wire::TrackingEvent;
     use proptest::prelude::*;
     use prost::Message;
 
     use super::*;
+    use crate::kinesis::spool::segment::push_frame;
 
     pub(crate) const SEGMENT: SegmentName = SegmentName { created_ms: 1, event_loop: 0, seq: 1 };
 
@@ -90,6 +110,19 @@ pub(crate) mod tests {
     fn a_key_the_service_would_refuse_is_replaced() {
         assert_eq!(record(&"ä".repeat(256)).key().chars().count(), 256);
         assert_eq!(record(&"ä".repeat(257)).key().len(), 8);
+    }
+
+    #[test]
+    fn records_know_where_they_stand_in_their_segment() {
+        let mut frames = Vec::new();
+        for id in ["a", "bcd"] {
+            push_frame(&mut frames, |out| out.extend(payload(id))).unwrap();
+        }
+        let (first, length) = (8 + payload("a").len() as u64, frames.len() as u64);
+        let records: Vec<Record> = Record::all_in(Bytes::from(frames), SEGMENT, 100).collect();
+        let places: Vec<_> = records.iter().map(Record::place).collect();
+        assert_eq!(places, [100..100 + first, 100 + first..100 + length]);
+        assert_eq!(records.iter().map(Record::key).collect::<Vec<_>>(), ["a", "bcd"]);
     }
 
     proptest! {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use vertebra::Context;
 
 use super::client::StreamClient;
+use super::record::Record;
 use super::shipper::Shipper;
 use super::spool::name::SegmentName;
 use super::spool::reader::{self, Chunk, ReadError, ReadLimits};
@@ -73,11 +74,17 @@ fn take_over<C: StreamClient>(ctx: &Context<Shipper<C>>, segment: SegmentName, c
         metrics.segments_damaged.inc_by(u64::from(first));
         tracing::error!(%segment, %damaged, "a segment is damaged: all other events in it are shipped, the file is kept");
     }
-    let held = shipper.log.room().take(chunk.records, chunk.frames.len());
-    metrics.read_back.inc_by(chunk.records as u64);
     let offset = chunk.next_offset - chunk.frames.len() as u64;
-    let records = shipper.take_over(segment, offset, chunk.frames, held, ctx.clock().now());
-    shipper.state.borrow_mut().tracker.read(segment, records as u64, chunk.next_offset, chunk.end.is_some());
+    let mut records: Vec<Record> = Record::all_in(chunk.frames, segment, offset).collect();
+    if let Some(settled) = shipper.state.borrow().progress.of(segment) {
+        records.retain(|record| !settled.covers(&record.place()));
+    }
+    metrics.read_back.inc_by(records.len() as u64);
+    metrics.read_back_known.inc_by((chunk.records - records.len()) as u64);
+    let held = shipper.log.room().take(records.len(), records.iter().map(Record::frame_bytes).sum());
+    let came = records.len() as u64;
+    shipper.take_over(records.into_iter(), held, ctx.clock().now());
+    shipper.state.borrow_mut().tracker.read(segment, came, chunk.next_offset, chunk.end.is_some());
     shipper.finished.ring();
 }
 

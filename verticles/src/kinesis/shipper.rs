@@ -7,21 +7,21 @@ use std::time::Duration;
 
 use adtrack_config::KinesisConfig;
 use adtrack_proto::bus::{AskHealth, EVENTS_HEALTH, Health};
-use bytes::Bytes;
-use vertebra::{BoxError, Context, Failure, Handler, Verticle};
+use vertebra::{BoxError, Clock, Context, Failure, Handler, Verticle};
 
 use super::acks::Acks;
 use super::batch::{BatchLimits, Batcher};
 use super::bell::Bell;
 use super::client::{PutError, StreamClient};
+use super::cursor::{self, Cursor, Left, NoteError};
 use super::dead_letter::DeadLetters;
 use super::entry::Entry;
 use super::hand_over::{SHIP, ToShip};
 use super::log::EventLog;
+use super::progress::{Progress, Step};
 use super::record::Record;
 use super::room::Held;
 use super::spool::name::SegmentName;
-use super::spool::segment::{FRAME_OVERHEAD, Payloads};
 use super::tracker::Tracker;
 use super::{cleanup, dispatch, probe, recover};
 use crate::drain::unless;
@@ -32,8 +32,8 @@ use crate::drain::unless;
 ///   finds none leaves them in the log, and they are read back - the oldest first - when at most half the room is taken.
 /// * Several calls are under way at a time, each with the records of one batch; failed records are sent again, with
 ///   growing pauses, for as long as it takes. A record the stream refuses for good goes to a `.dead` file.
-/// * Delivery is at least once: what was sent and not acknowledged before a crash, or in a call whose answer did not
-///   come, is sent again.
+/// * Delivery is at least once: what was in a call before a crash, or in one whose answer did not come, is sent again. What
+///   the stream has is written down after each call, in a cursor, so that no more than that comes twice.
 /// * Order is kept within a batch; not between batches, nor between loops.
 /// * `stop` goes on shipping what is in memory for the time that the drain gives; what is left then stays in the log.
 pub struct Shipper<C> {
@@ -50,6 +50,9 @@ pub struct Shipper<C> {
 pub(super) struct State {
     pub(super) batcher: Batcher,
     pub(super) tracker: Tracker,
+    pub(super) progress: Progress,
+    pub(super) cursor: Cursor,
+    cursor_fails: bool,
     pub(super) dead_letters: DeadLetters,
     pub(super) acks: Acks,
     /// Batches under way, pauses between their calls included.
@@ -78,6 +81,9 @@ impl<C: StreamClient> Shipper<C> {
         let state = State {
             batcher: Batcher::new(limits),
             tracker: Tracker::default(),
+            progress: Progress::default(),
+            cursor: Cursor::new(log.directory().path(), Vec::new()),
+            cursor_fails: false,
             dead_letters: DeadLetters::new(log.directory().path(), log.config().kept_bytes_max),
             acks: Acks::default(),
             in_flight: 0,
@@ -97,28 +103,19 @@ impl<C: StreamClient> Shipper<C> {
         self.log.kinesis()
     }
 
-    /// Takes over records out of a segment, where they begin at `offset`, with the room they take; gives how many there are.
-    pub(super) fn take_over(
-        &self,
-        segment: SegmentName,
-        offset: u64,
-        frames: Bytes,
-        held: Held,
-        now: Duration,
-    ) -> usize {
+    /// Takes over records with the room they take; gives how many there are.
+    pub(super) fn take_over(&self, records: impl Iterator<Item = Record>, held: Held, now: Duration) -> usize {
         let mut state = self.state.borrow_mut();
-        let mut end = offset;
-        let mut records = 0;
-        for payload in Payloads::new(frames) {
-            end += (FRAME_OVERHEAD + payload.len()) as u64;
-            records += 1;
-            state.batcher.push(Entry::single(Record::new(payload, segment, end)), now);
+        let mut came = 0;
+        for record in records {
+            came += 1;
+            state.batcher.push(Entry::single(record), now);
         }
         state.held.absorb(held);
         drop(state);
         self.work.ring();
         self.gauge();
-        records
+        came
     }
 
     /// Takes entries back that a call did not store; they go with the next ones.
@@ -128,20 +125,62 @@ impl<C: StreamClient> Shipper<C> {
     }
 
     /// Nobody needs these records any more.
-    pub(super) fn settle<'a>(&self, records: impl Iterator<Item = &'a Record>) {
+    pub(super) fn settle<'a>(&self, records: impl Iterator<Item = &'a Record> + Clone, clock: &Clock) {
+        let step = Step::of(records.clone());
         let mut state = self.state.borrow_mut();
         let (mut settled, mut bytes) = (0, 0);
         for record in records {
             state.tracker.settled(record.segment(), 1);
             state.acks.refused(record.key());
             settled += 1;
-            bytes += record.payload().len() + FRAME_OVERHEAD;
+            bytes += record.frame_bytes();
         }
         state.held.release(settled, bytes);
+        state.progress.settled(&step);
+        let State { cursor, progress, .. } = &mut *state;
+        let noted = cursor.settled(&step, progress, unix_ms(clock));
         drop(state);
+        self.note_cursor(noted);
         self.gauge();
         self.room.ring();
         self.finished.ring();
+    }
+
+    /// The segment is not in the log any more.
+    pub(super) fn forget(&self, segment: SegmentName, clock: &Clock) {
+        let mut state = self.state.borrow_mut();
+        let State { cursor, progress, .. } = &mut *state;
+        let noted = cursor.gone(segment, progress, unix_ms(clock));
+        drop(state);
+        self.note_cursor(noted);
+    }
+
+    /// That the cursor cannot be written stops nothing: it costs events that come twice after a crash.
+    fn note_cursor(&self, noted: Result<(), NoteError>) {
+        let mut state = self.state.borrow_mut();
+        let failed = noted.is_err();
+        self.log.metrics().cursor_failures.inc_by(u64::from(failed));
+        if std::mem::replace(&mut state.cursor_fails, failed) == failed {
+            return;
+        }
+        match noted {
+            Ok(()) => tracing::info!("what the stream has can be written down again"),
+            Err(error) => {
+                tracing::warn!(%error, "what the stream has cannot be written down: after a crash events come twice");
+            }
+        }
+    }
+
+    /// Takes over what an earlier run has settled.
+    fn restore(&self, left: Left, clock: &Clock) {
+        self.log.metrics().cursor_failures.inc_by(left.unreadable);
+        let mut cursor = Cursor::new(self.log.directory().path(), left.files);
+        let begun = cursor.begin(&left.progress, unix_ms(clock));
+        let mut state = self.state.borrow_mut();
+        state.progress = left.progress;
+        state.cursor = cursor;
+        drop(state);
+        self.note_cursor(begun);
     }
 
     /// What a call says about the stream.
@@ -192,12 +231,16 @@ impl<C: StreamClient> Verticle for Shipper<C> {
     async fn start(&self, ctx: &Context<Self>) -> Result<(), BoxError> {
         self.log.new_shipper();
         let log = Arc::clone(&self.log);
-        let found = ctx.execute_blocking(move || log.closed_segments()).await??;
+        let looked = move || log.closed_segments().map(|found| (found, cursor::read(log.directory().path())));
+        let (found, left) = ctx.execute_blocking(looked).await??;
+        self.restore(left?, ctx.clock());
         if !found.is_empty() {
             tracing::info!(segments = found.len(), "events of an earlier run are shipped");
         }
         for name in found {
-            self.state.borrow_mut().tracker.found(name);
+            let mut state = self.state.borrow_mut();
+            let read_from = state.progress.read_from(name);
+            state.tracker.found(name, read_from);
         }
         ctx.serve(SHIP).register()?;
         ctx.serve(EVENTS_HEALTH).register()?;
@@ -241,11 +284,15 @@ impl<C: StreamClient> Handler<ToShip> for Shipper<C> {
         match message {
             ToShip::Events { segment, offset, frames, held, acks } => {
                 self.state.borrow_mut().acks.add(acks);
-                let records = self.take_over(segment, offset, frames, held, ctx.clock().now());
+                let records = self.take_over(Record::all_in(frames, segment, offset), held, ctx.clock().now());
                 self.state.borrow_mut().tracker.came(segment, records as u64);
             }
             ToShip::Closed { segment, unread_from } => {
-                self.state.borrow_mut().tracker.closed(segment, unread_from);
+                let mut state = self.state.borrow_mut();
+                // Of a segment that was handed to an earlier shipper that one may have settled a part.
+                let unread_from = unread_from.map(|from| from.max(state.progress.read_from(segment)));
+                state.tracker.closed(segment, unread_from);
+                drop(state);
                 self.room.ring();
                 self.finished.ring();
             }
@@ -271,4 +318,8 @@ impl<C> fmt::Debug for Shipper<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shipper").field("stream", &self.log.kinesis().stream).finish_non_exhaustive()
     }
+}
+
+fn unix_ms(clock: &Clock) -> u64 {
+    u64::try_from(clock.unix_ms()).unwrap_or(0)
 }

@@ -31,9 +31,9 @@ pub enum Fate {
 }
 
 impl Tracker {
-    /// A segment left by an earlier run: closed, and to be read from its beginning.
-    pub fn found(&mut self, name: SegmentName) {
-        self.closed(name, Some(0));
+    /// A segment left by an earlier run: closed, and to be read from this offset on, in bytes.
+    pub fn found(&mut self, name: SegmentName, read_from: u64) {
+        self.closed(name, Some(read_from));
     }
 
     /// Its writer has closed it. What stands from `unread_from` on was not handed over and must be read back.
@@ -167,8 +167,8 @@ mod tests {
     #[test]
     fn segments_are_read_oldest_first_and_a_damaged_one_is_set_aside() {
         let mut tracker = Tracker::default();
-        tracker.found(name(2));
-        tracker.found(name(1));
+        tracker.found(name(2), 0);
+        tracker.found(name(1), 0);
         assert_eq!(tracker.next_unread(), Some((name(1), 0)));
         assert!(tracker.damaged(name(1)));
         assert!(!tracker.damaged(name(1)), "it was known");
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn an_empty_segment_goes_at_once_and_a_second_word_about_it_changes_nothing() {
         let mut tracker = Tracker::default();
-        tracker.found(name(1));
+        tracker.found(name(1), 0);
         tracker.closed(name(1), None);
         assert_eq!(tracker.next_unread(), Some((name(1), 0)));
         tracker.read(name(1), 0, 16, true);

@@ -108,6 +108,14 @@ impl From<ReadError> for Stop {
     }
 }
 
+/// The files that say what the stream has of the segments, the oldest first.
+pub(super) fn cursors(data_dir: &Path) -> Result<Vec<LogFile>, LogError> {
+    let folder = events_dir(data_dir);
+    let listed = directory::list(&folder)?.cursors.into_iter();
+    let kind = Kind::Cursor;
+    Ok(listed.map(|(name, bytes)| LogFile { name, bytes, kind, path: folder.join(name.file_name(kind)) }).collect())
+}
+
 /// The files of one part, the oldest first.
 pub(super) fn files(data_dir: &Path, part: Part) -> Result<Vec<LogFile>, LogError> {
     let folder = events_dir(data_dir);

@@ -6,7 +6,7 @@ use std::path::Path;
 use adtrack_proto::wire::TrackingEvent;
 use serde::Serialize;
 
-use super::files::{LogError, Part, files};
+use super::files::{LogError, Part, cursors, files};
 use crate::kinesis::spool::scan::Found;
 
 /// What the log's folder holds.
@@ -19,6 +19,17 @@ pub struct Stats {
     pub dead: PartStats,
     /// Segments that were found damaged.
     pub damaged: PartStats,
+    /// What the stream has of the segments; their events are counted all the same.
+    pub cursor: CursorStats,
+}
+
+/// The files that say what the stream has.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct CursorStats {
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// What one part of it holds.
@@ -55,7 +66,13 @@ pub fn stats(data_dir: &Path) -> Result<Stats, LogError> {
         log: of_part(data_dir, Part::Log)?,
         dead: of_part(data_dir, Part::Dead)?,
         damaged: of_part(data_dir, Part::Damaged)?,
+        cursor: of_cursors(data_dir)?,
     })
+}
+
+fn of_cursors(data_dir: &Path) -> Result<CursorStats, LogError> {
+    let files = cursors(data_dir)?;
+    Ok(CursorStats { files: files.len() as u64, bytes: files.iter().map(|file| file.bytes).sum() })
 }
 
 fn of_part(data_dir: &Path, part: Part) -> Result<PartStats, LogError> {

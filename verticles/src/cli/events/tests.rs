@@ -34,6 +34,15 @@ pub(super) fn write(data_dir: &Path, ids: &[&str], now_ms: u64) -> PathBuf {
     write_as(Kind::Log, data_dir, ids, now_ms)
 }
 
+/// A cursor that says that these bytes of a segment are in the stream.
+fn write_cursor(data_dir: &Path, places: &[u8]) -> PathBuf {
+    let mut frames = Vec::new();
+    push_frame(&mut frames, |out| out.extend([&[7; 16], places].concat())).unwrap();
+    let folder = events_dir(data_dir);
+    let appended = Writer::new(&folder, 0, Kind::Cursor, 1_000_000).append(&frames, 1).unwrap();
+    folder.join(appended.segment.file_name(Kind::Cursor))
+}
+
 /// Flips a bit in the first record.
 fn damage(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
@@ -76,6 +85,23 @@ fn every_fault_is_named_with_its_file_and_an_unfinished_record_is_none() {
     assert!(lines[0].starts_with("0000000000001-000-000001.log: a checksum that does not fit at byte 16"), "{told}");
     assert!(lines[1].starts_with("0000000000002-000-000001.log: ends with a record"), "{told}");
     assert!(lines[2].starts_with("0000000000003-000-000001.log: record 1 is no event"), "{told}");
+}
+
+#[test]
+fn a_cursor_is_verified_and_counted_and_holds_no_events() {
+    let data = tempfile::tempdir().unwrap();
+    write(data.path(), &["a"], 1);
+    let cursor = write_cursor(data.path(), &[1; 32]);
+    assert_eq!(verified(data.path()), (Verified { files: 2, events: 1, faults: 0 }, String::new()));
+    let found = stats(data.path()).unwrap();
+    let bytes = fs::metadata(&cursor).unwrap().len();
+    assert_eq!((found.log.events, found.cursor.files, found.cursor.bytes), (1, 1, bytes));
+
+    write_cursor(data.path(), &[1; 31]);
+    damage(&cursor);
+    let (found, told) = verified(data.path());
+    assert_eq!(found, Verified { files: 3, events: 1, faults: 2 });
+    assert!(told.contains(".cursor: a checksum") && told.contains(".cursor: a record that says nothing"), "{told}");
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use adtrack_proto::wire::TrackingEvent;
 
-use super::files::{LogError, LogFile, Part, files};
+use super::files::{LogError, LogFile, Part, cursors, files};
+use crate::kinesis::progress::Progress;
 use crate::kinesis::spool::reader::End;
 use crate::kinesis::spool::scan::Found;
 
@@ -31,16 +32,42 @@ pub fn verify(data_dir: &Path, out: &mut impl Write) -> Result<Verified, LogErro
     let mut verified = Verified::default();
     for part in [Part::Log, Part::Dead] {
         for file in files(data_dir, part)? {
-            match verify_file(&file, &mut verified, out) {
-                Err(error @ LogError::File { .. }) => {
-                    verified.faults += 1;
-                    writeln!(out, "{error}").map_err(LogError::Write)?;
-                }
-                other => other?,
-            }
+            let done = verify_file(&file, &mut verified, out);
+            note_unreadable(done, &mut verified, out)?;
         }
     }
+    for file in cursors(data_dir)? {
+        let done = verify_cursor(&file, &mut verified, out);
+        note_unreadable(done, &mut verified, out)?;
+    }
     Ok(verified)
+}
+
+/// A file that cannot be read is a fault, and the others are read all the same.
+fn note_unreadable(done: Result<(), LogError>, verified: &mut Verified, out: &mut impl Write) -> Result<(), LogError> {
+    match done {
+        Err(error @ LogError::File { .. }) => {
+            verified.faults += 1;
+            writeln!(out, "{error}").map_err(LogError::Write)
+        }
+        other => other,
+    }
+}
+
+fn verify_cursor(file: &LogFile, verified: &mut Verified, out: &mut impl Write) -> Result<(), LogError> {
+    let name = file.file_name();
+    let mut progress = Progress::default();
+    let end = file.scan(|found| {
+        let fault = match found {
+            Found::Record(payload) if progress.apply(&payload) => return Ok(()),
+            Found::Record(_) => "a record that says nothing about a segment".to_owned(),
+            Found::Damaged(damaged) => damaged.to_string(),
+        };
+        verified.faults += 1;
+        writeln!(out, "{name}: {fault}; events may come twice").map_err(LogError::Write)
+    })?;
+    verified.files += u64::from(end.is_some());
+    Ok(())
 }
 
 fn verify_file(file: &LogFile, verified: &mut Verified, out: &mut impl Write) -> Result<(), LogError> {

@@ -49,6 +49,8 @@ pub struct Listing {
     pub segments: Vec<(SegmentName, u64)>,
     /// The files kept for a person, damaged segments and records the stream refuses, with their lengths; oldest first.
     pub kept: Vec<(SegmentName, Kind, u64)>,
+    /// The files that say what the stream has of the segments, with their lengths; oldest first.
+    pub cursors: Vec<(SegmentName, u64)>,
     /// How many other files there are.
     pub foreign: usize,
     /// The names of the first of them.
@@ -176,6 +178,7 @@ pub fn list(path: &Path) -> io::Result<Listing> {
         match SegmentName::parse(&file_name).filter(|_| metadata.is_file()) {
             Some((name, Kind::Log)) => listing.segments.push((name, metadata.len())),
             Some((name, kind @ (Kind::Damaged | Kind::DeadLetter))) => listing.kept.push((name, kind, metadata.len())),
+            Some((name, Kind::Cursor)) => listing.cursors.push((name, metadata.len())),
             None if file_name == LOCK => {}
             None => {
                 listing.foreign += 1;
@@ -186,6 +189,7 @@ pub fn list(path: &Path) -> io::Result<Listing> {
         }
     }
     listing.segments.sort_unstable();
+    listing.cursors.sort_unstable();
     listing.kept.sort_unstable_by_key(|(name, ..)| *name);
     Ok(listing)
 }
@@ -244,9 +248,11 @@ mod tests {
         fs::write(directory.path().join("notes.txt"), "x").unwrap();
         fs::create_dir(directory.path().join(name(40).file_name(Kind::Log))).unwrap();
         fs::write(directory.path().join(name(50).file_name(Kind::DeadLetter)), "x").unwrap();
+        fs::write(directory.path().join(name(60).file_name(Kind::Cursor)), "abc").unwrap();
         directory.set_aside(name(20)).unwrap();
         let listing = list(directory.path()).unwrap();
         assert_eq!(listing.segments, [(name(10), 5), (name(30), 5)]);
+        assert_eq!(listing.cursors, [(name(60), 3)]);
         assert_eq!(listing.kept, [(name(20), Kind::Damaged, 5), (name(50), Kind::DeadLetter, 1)]);
         assert_eq!((listing.kept_bytes(), listing.kept_of(Kind::DeadLetter), listing.foreign), (6, 1, 2));
     }

@@ -25,15 +25,21 @@ pub enum Kind {
     Damaged,
     /// Records the stream refuses for good: `.dead`.
     DeadLetter,
+    /// What the stream has of the segments: `.cursor`.
+    Cursor,
 }
 
 impl Kind {
+    /// Each of them.
+    pub const ALL: [Self; 4] = [Self::Log, Self::Damaged, Self::DeadLetter, Self::Cursor];
+
     /// How its file names end.
     pub fn extension(self) -> &'static str {
         match self {
             Self::Log => "log",
             Self::Damaged => "damaged",
             Self::DeadLetter => "dead",
+            Self::Cursor => "cursor",
         }
     }
 }
@@ -47,8 +53,7 @@ impl SegmentName {
     /// Reads a file name; `None` for every name that [`file_name`](Self::file_name) does not write.
     pub fn parse(file_name: &str) -> Option<(Self, Kind)> {
         let (stem, extension) = file_name.rsplit_once('.')?;
-        let kind =
-            [Kind::Log, Kind::Damaged, Kind::DeadLetter].into_iter().find(|kind| kind.extension() == extension)?;
+        let kind = Kind::ALL.into_iter().find(|kind| kind.extension() == extension)?;
         let mut parts = stem.split('-');
         let created_ms = parts.next()?.parse().ok()?;
         let event_loop = parts.next()?.parse().ok()?;
@@ -91,7 +96,7 @@ mod tests {
         #[test]
         fn a_name_is_read_back_as_it_was_written(created_ms: u64, event_loop: u32, seq: u32) {
             let name = SegmentName { created_ms, event_loop, seq };
-            for kind in [Kind::Log, Kind::Damaged, Kind::DeadLetter] {
+            for kind in Kind::ALL {
                 prop_assert_eq!(SegmentName::parse(&name.file_name(kind)), Some((name, kind)));
             }
         }

@@ -1,6 +1,7 @@
 //! The promises of this verticle, on the real runtime and virtual time.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod cursor;
 mod durability;
 mod intake;
 mod shipper;
