@@ -49,6 +49,7 @@ pub struct Builder {
     environment: Vec<(OsString, OsString)>,
     arguments: Vec<OsString>,
     data_dir: Option<PathBuf>,
+    launcher: Vec<OsString>,
 }
 
 /// A running or ended service; killed when dropped.
@@ -66,6 +67,7 @@ struct Start {
     environment: Vec<(OsString, OsString)>,
     arguments: Vec<OsString>,
     data_dir: PathBuf,
+    launcher: Vec<OsString>,
     /// The log, and the data directory unless one was given; removed at the end.
     scratch: TempDir,
 }
@@ -92,6 +94,13 @@ impl Builder {
         self
     }
 
+    /// Starts it through this program with these arguments, which gets the service's command behind them and must become it (`exec`).
+    #[must_use]
+    pub fn launcher<I: AsRef<OsStr>>(mut self, command: impl IntoIterator<Item = I>) -> Self {
+        self.launcher = command.into_iter().map(|part| part.as_ref().to_owned()).collect();
+        self
+    }
+
     /// Starts it, and waits until it says where it listens. Blocks: the first start in a process may have to build the binary.
     ///
     /// # Errors
@@ -102,8 +111,9 @@ impl Builder {
 
     fn start_binary(self, binary: PathBuf) -> Result<Adtrack, StartError> {
         let scratch = tempfile::tempdir()?;
-        let data_dir = self.data_dir.unwrap_or_else(|| scratch.path().join("data"));
-        let start = Start { binary, environment: self.environment, arguments: self.arguments, data_dir, scratch };
+        let data_dir = self.data_dir.clone().unwrap_or_else(|| scratch.path().join("data"));
+        let Self { environment, arguments, launcher, .. } = self;
+        let start = Start { binary, environment, arguments, data_dir, launcher, scratch };
         let (process, addresses) = start.run()?;
         Ok(Adtrack { addresses, process, start })
     }
@@ -111,7 +121,8 @@ impl Builder {
 
 impl Start {
     fn run(&self) -> Result<(Process, Addresses), ServiceError> {
-        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+        let mut command = self.command(&self.launcher, &arguments);
         command.args(&self.arguments);
         let mut process = Process::spawn(command, &self.scratch.path().join(LOG_FILE))?;
         let (pid, timeout) = (process.pid(), Duration::from_millis(START_TIMEOUT_MS));
@@ -120,9 +131,16 @@ impl Start {
         Ok((process, addresses))
     }
 
-    /// The binary with our environment and data directory.
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.binary);
+    /// The binary with our environment and data directory, behind what launches it.
+    fn command(&self, launcher: &[OsString], arguments: &[&str]) -> Command {
+        let mut command = match launcher.split_first() {
+            None => Command::new(&self.binary),
+            Some((program, more)) => {
+                let mut command = Command::new(program);
+                command.args(more).arg(&self.binary);
+                command
+            }
+        };
         command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.args(arguments).arg("--data-dir").arg(&self.data_dir);
         command.current_dir(self.scratch.path());
@@ -186,7 +204,7 @@ impl Adtrack {
     /// # Errors
     /// When the binary cannot be run.
     pub fn command(&self, arguments: &[&str], input: &str) -> io::Result<Output> {
-        let mut command = self.start.command(arguments);
+        let mut command = self.start.command(&[], arguments);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         if let Some(mut stdin) = child.stdin.take() {
             // A command that does not read its input has closed it; its output tells the rest.
@@ -292,6 +310,13 @@ mod tests {
         let adtrack = stand_in(Adtrack::builder()).unwrap();
         let output = adtrack.command(&["--fail"], "input").unwrap();
         assert_eq!((output.status.code(), &output.stderr[..]), (Some(3), &b"a bad setting\n"[..]));
+    }
+
+    #[test]
+    fn a_launcher_gets_the_services_command_and_becomes_it() {
+        let launcher = ["/bin/sh", "-c", r#"echo "launched as $$"; exec "$@""#, "launcher"];
+        let adtrack = stand_in(Adtrack::builder().launcher(launcher)).unwrap();
+        assert!(adtrack.log().starts_with(&format!("launched as {}\n", adtrack.pid())), "{}", adtrack.log());
     }
 
     #[test]

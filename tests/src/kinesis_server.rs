@@ -144,6 +144,15 @@ impl KinesisServer {
         self.shared.records(stream)
     }
 
+    /// What has come since the last time, at most ten thousand records of each shard; `positions` remembers how far each was read and is
+    /// empty at first.
+    ///
+    /// # Errors
+    /// [`ErrorType::ResourceNotFound`] when there is no such stream.
+    pub fn records_after(&self, stream: &str, positions: &mut Vec<usize>) -> Result<Vec<StoredRecord>, ErrorType> {
+        self.shared.records_after(stream, positions)
+    }
+
     /// Replaces all faults; [`Faults::default`] ends them.
     pub fn set_faults(&self, faults: Faults) {
         self.shared.lock().faults = faults;

@@ -9,6 +9,7 @@ pub mod binary;
 pub mod client;
 #[cfg(test)]
 mod echo_server;
+pub mod faults;
 pub mod kinesis_client;
 pub mod kinesis_server;
 pub mod load;

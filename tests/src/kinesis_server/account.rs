@@ -114,6 +114,11 @@ impl Account {
         Ok(Destination { stream, limits: self.limits, keys: self.keys.as_mut() })
     }
 
+    /// Records that all streams have taken.
+    pub(crate) fn stored(&self) -> u64 {
+        self.streams.values().flat_map(|stream| &stream.shards).map(|shard| shard.stored).sum()
+    }
+
     /// All names after `after`, sorted.
     pub(crate) fn names_after(&self, after: Option<&str>) -> impl Iterator<Item = &str> {
         let after = after.map(str::to_owned);

@@ -116,6 +116,11 @@ impl Verdict {
         self.refuse.is_none() && self.stall_ms.is_none()
     }
 
+    /// Whether the client cannot tell that the call was carried out, or is told too late.
+    pub(crate) fn leaves_doubt(&self) -> bool {
+        self.close_after || self.cut_short || self.more_results != 0 || self.late_ms > 0 || self.byte_ms > 0
+    }
+
     /// Adds what this fault does.
     pub(crate) fn add(&mut self, fault: &CallFault) {
         match fault {

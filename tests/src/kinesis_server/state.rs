@@ -11,8 +11,11 @@ use super::error::{ErrorType, ServiceError};
 use super::faults::Faults;
 use super::key_counts::KeyCounts;
 use super::operation::Operation;
-use super::shard::Shard;
+use super::shard::{Record, Shard};
 use super::totals::{ShardTotals, Totals};
+
+/// What is read of each shard under one lock.
+const PAGE_RECORDS: usize = 10_000;
 
 /// The data, the faults and the counts, behind one lock that is never held across an await.
 #[derive(Debug, Default)]
@@ -27,6 +30,10 @@ pub(crate) struct State {
     pub(crate) faults: Faults,
     /// Calls that arrived, refused ones included.
     pub(crate) calls: BTreeMap<Operation, u64>,
+    /// Records stored by calls that were not answered as they should be.
+    pub(crate) doubtful: u64,
+    /// Records of the largest call.
+    pub(crate) largest_call: u64,
 }
 
 /// What became of one call.
@@ -67,17 +74,21 @@ impl Shared {
     /// Counts the call, meets the faults and carries it out.
     pub(crate) fn call(&self, operation: Operation, caller: Caller<'_>, body: &[u8], now_ms: u64) -> Done {
         let mut state = self.lock();
-        let State { account, faults, calls } = &mut *state;
+        let State { account, faults, calls, doubtful, largest_call } = &mut *state;
         *calls.entry(operation).or_default() += 1;
         let own_time_ms = faults.own_time(now_ms);
         let verdict = faults.decide(operation, caller, now_ms);
         if let Some(wait_ms) = verdict.stall_ms {
             return Done { answer: Ok(Vec::new()), close: true, wait_ms, byte_ms: 0, own_time_ms };
         }
+        let before = account.stored();
         let mut answer = match &verdict.refuse {
             Some(kind) => Err(ServiceError::new(kind.clone(), "This fault was asked for.")),
             None => operation.carry_out(body, account, faults, &verdict, now_ms),
         };
+        let stored = account.stored() - before;
+        *largest_call = stored.max(*largest_call);
+        *doubtful += if verdict.leaves_doubt() { stored } else { 0 };
         if verdict.cut_short
             && let Ok(body) = &mut answer
         {
@@ -94,6 +105,8 @@ impl Shared {
         let shards: Vec<ShardTotals> = stream.shards.iter().map(shard_totals).collect();
         let keys = state.account.keys.as_ref();
         Ok(Totals {
+            doubtful: state.doubtful,
+            largest_call: state.largest_call,
             calls: state.calls.get(&Operation::PutRecords).copied().unwrap_or_default(),
             records: shards.iter().map(|shard| shard.records).sum(),
             bytes: shards.iter().map(|shard| shard.bytes).sum(),
@@ -108,16 +121,36 @@ impl Shared {
     pub(crate) fn records(&self, stream: &str) -> Result<Vec<StoredRecord>, ErrorType> {
         let state = self.lock();
         let stream = state.account.stream_named(stream).map_err(|error| error.kind)?;
-        let records = stream.shards.iter().flat_map(|shard| shard.records.iter().map(move |record| (shard, record)));
-        Ok(records
-            .map(|(shard, record)| StoredRecord {
-                shard_id: shard.id.clone(),
-                sequence_number: record.sequence_number.to_string(),
-                partition_key: record.partition_key.to_string(),
-                data: record.data.clone(),
-                arrived_ms: record.arrived_ms,
-            })
-            .collect())
+        Ok(stream.shards.iter().flat_map(|shard| shard.records.iter().map(|record| stored(shard, record))).collect())
+    }
+
+    /// What has come behind these positions, at most [`PAGE_RECORDS`] of each shard, and moves them on.
+    pub(crate) fn records_after(
+        &self,
+        stream: &str,
+        positions: &mut Vec<usize>,
+    ) -> Result<Vec<StoredRecord>, ErrorType> {
+        let state = self.lock();
+        let stream = state.account.stream_named(stream).map_err(|error| error.kind)?;
+        positions.resize(stream.shards.len(), 0);
+        let mut records = Vec::new();
+        for (shard, position) in stream.shards.iter().zip(positions) {
+            let page = shard.records.iter().skip(*position).take(PAGE_RECORDS);
+            let before = records.len();
+            records.extend(page.map(|record| stored(shard, record)));
+            *position += records.len() - before;
+        }
+        Ok(records)
+    }
+}
+
+fn stored(shard: &Shard, record: &Record) -> StoredRecord {
+    StoredRecord {
+        shard_id: shard.id.clone(),
+        sequence_number: record.sequence_number.to_string(),
+        partition_key: record.partition_key.to_string(),
+        data: record.data.clone(),
+        arrived_ms: record.arrived_ms,
     }
 }
 
@@ -159,6 +192,18 @@ mod tests {
         assert_eq!(records.len(), 1);
         assert_eq!((&*records[0].partition_key, &records[0].data[..]), ("k", &b"one"[..]));
         assert_eq!(shared.records("other"), Err(ErrorType::ResourceNotFound));
+    }
+
+    #[test]
+    fn what_has_come_since_is_read_once() {
+        let shared = shared(Faults::default());
+        let mut positions = Vec::new();
+        for _ in 0..2 {
+            call(&shared).answer.unwrap();
+            assert_eq!(shared.records_after("s", &mut positions).unwrap().len(), 1);
+        }
+        assert!(shared.records_after("s", &mut positions).unwrap().is_empty());
+        assert_eq!(positions, [2]);
     }
 
     #[test]

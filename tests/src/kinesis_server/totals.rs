@@ -11,6 +11,10 @@ pub struct Totals {
     pub records: u64,
     /// Their bytes, partition keys included.
     pub bytes: u64,
+    /// Of all streams: records that were stored by calls which a fault kept from being answered as they should be.
+    pub doubtful: u64,
+    /// Of all streams: the most records that one call has stored.
+    pub largest_call: u64,
     /// Different partition keys, when records are counted and not kept; 16 million are told apart.
     pub distinct_keys: u64,
     /// Records whose partition key had been stored before.

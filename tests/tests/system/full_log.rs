@@ -1,10 +1,9 @@
 //! A log that cannot grow: at its bound, and on a full disk. Whoever is refused is told so.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use adtrack_tests::adtrack::Adtrack;
+use adtrack_tests::faults::small_disk::SmallDisk;
 use http::StatusCode;
 
 use crate::support::{
@@ -100,41 +99,13 @@ async fn a_log_without_a_stream_lets_its_oldest_segments_go_and_counts_them() {
     assert!(logged.ids.contains(newest), "ids sort by time, and the newest stay");
 }
 
-/// A small file system of its own, gone with this.
-struct SmallDisk {
-    mount: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    /// Nothing where this user may not mount.
-    fn of_4_mib() -> Option<Self> {
-        let mount = tempfile::tempdir().unwrap();
-        let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(mount.path());
-        let mounted = command.output().is_ok_and(|output| output.status.success());
-        if !mounted {
-            println!("skipped: a small file system cannot be mounted here (it needs root)");
-        }
-        mounted.then_some(Self { mount })
+/// A small file system; nothing where this user may not mount.
+fn disk_of_4_mib() -> Option<SmallDisk> {
+    let disk = SmallDisk::of_mib(4).unwrap();
+    if disk.is_none() {
+        println!("skipped: a small file system cannot be mounted here (it needs root)");
     }
-
-    fn path(&self) -> &Path {
-        self.mount.path()
-    }
-
-    /// Takes all room that is left.
-    fn fill_up(&self) -> PathBuf {
-        let path = self.path().join("filler");
-        // Ends when there is no room: the error is the aim.
-        let _full = std::fs::write(&path, vec![0; 4 << 20]);
-        path
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _unmounted = Command::new("umount").arg("-l").arg(self.mount.path()).status();
-    }
+    disk
 }
 
 /// Sends requests until none is accepted any more, and gives the accepted ones: each loop's file may have some room left in its
@@ -161,15 +132,15 @@ async fn until_refused(service: &Adtrack) -> BTreeSet<String> {
 #[tokio::test]
 async fn a_full_disk_is_503_and_never_200_and_over_as_soon_as_there_is_room() {
     let _turn = beside_others().await;
-    let Some(disk) = SmallDisk::of_4_mib() else { return };
-    let service = Adtrack::builder().data_dir(disk.path().join("data")).start().unwrap();
+    let Some(disk) = disk_of_4_mib() else { return };
+    let service = Adtrack::builder().data_dir(disk.data_dir()).start().unwrap();
     let mut answered = BTreeSet::new();
     for _ in 0..3 {
         answered.insert(id_in(&event(&service, KNOWN).await));
-        let filler = disk.fill_up();
+        disk.fill(4 << 20);
         answered.extend(until_refused(&service).await);
         until_healthy(&service, StatusCode::SERVICE_UNAVAILABLE).await;
-        std::fs::remove_file(filler).unwrap();
+        disk.make_room().unwrap();
         until_healthy(&service, StatusCode::OK).await;
     }
     answered.insert(id_in(&event(&service, KNOWN).await));
@@ -185,11 +156,10 @@ async fn a_full_disk_is_503_and_never_200_and_over_as_soon_as_there_is_room() {
 #[tokio::test]
 async fn a_full_disk_in_front_of_a_stream_loses_nothing_it_has_answered() {
     let _turn = beside_others().await;
-    let Some(disk) = SmallDisk::of_4_mib() else { return };
+    let Some(disk) = disk_of_4_mib() else { return };
     let mut kinesis = kinesis();
     kinesis.stop();
-    let service =
-        with_stream(Adtrack::builder(), &kinesis.endpoint()).data_dir(disk.path().join("data")).start().unwrap();
+    let service = with_stream(Adtrack::builder(), &kinesis.endpoint()).data_dir(disk.data_dir()).start().unwrap();
     let path = format!("/event/212313?filler={}", "x".repeat(3_000));
     let (answered, refused) = fill(&service, &path, REQUESTS_MAX).await;
     assert_unavailable(&refused.unwrap());

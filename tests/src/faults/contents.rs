@@ -1,0 +1,82 @@
+//! What a stream holds, read on as it grows.
+
+use std::collections::HashMap;
+
+use adtrack_proto::{aggregated, wire};
+
+use super::connection::uuid;
+use crate::kinesis_server::{KinesisServer, StoredRecord};
+
+/// Events of a stream by their message ids.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    /// How many records of each shard have been read.
+    positions: Vec<usize>,
+    /// How often each event is there, and when it came first, milliseconds since 1970.
+    events: HashMap<u128, (u32, u64)>,
+    /// Copies of events that were there before.
+    duplicates: u64,
+    /// Records that are no events.
+    foreign: u64,
+}
+
+impl Contents {
+    /// Reads what has come since the last time, and gives the payloads in each shard's order to `look`.
+    pub(crate) fn read_on(&mut self, kinesis: &KinesisServer, stream: &str, mut look: impl FnMut(&[u8])) {
+        while let Ok(records) = kinesis.records_after(stream, &mut self.positions)
+            && !records.is_empty()
+        {
+            for record in &records {
+                self.take(record, &mut look);
+            }
+        }
+    }
+
+    fn take(&mut self, record: &StoredRecord, look: &mut impl FnMut(&[u8])) {
+        match aggregated::deaggregate(&record.data) {
+            aggregated::Deaggregated::Aggregate(events) => {
+                for event in events {
+                    self.add(event.data, record.arrived_ms, look);
+                }
+            }
+            _plain => self.add(&record.data, record.arrived_ms, look),
+        }
+    }
+
+    fn add(&mut self, payload: &[u8], arrived_ms: u64, look: &mut impl FnMut(&[u8])) {
+        let Some(id) = wire::message_id(payload).and_then(uuid) else {
+            self.foreign += 1;
+            return;
+        };
+        look(payload);
+        let (count, _first) = self.events.entry(id).or_insert((0, arrived_ms));
+        *count += 1;
+        self.duplicates += u64::from(*count > 1);
+    }
+
+    /// Whether this event is there.
+    pub(crate) fn has(&self, id: u128) -> bool {
+        self.events.contains_key(&id)
+    }
+
+    /// How long this event took from its making to the stream; both clocks are this machine's. Nothing when it is not there.
+    pub(crate) fn age_ms(&self, id: u128) -> Option<u64> {
+        // A UUID of version 7 begins with its time.
+        self.events.get(&id).map(|(_count, arrived_ms)| arrived_ms.saturating_sub((id >> 80) as u64))
+    }
+
+    /// Different events.
+    pub(crate) fn distinct(&self) -> u64 {
+        self.events.len() as u64
+    }
+
+    /// Copies of events that were there before.
+    pub(crate) fn duplicates(&self) -> u64 {
+        self.duplicates
+    }
+
+    /// Records that are no events.
+    pub(crate) fn foreign(&self) -> u64 {
+        self.foreign
+    }
+}

@@ -1,0 +1,103 @@
+//! The order of one key's events, while records fail one by one.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use adtrack_proto::wire::TrackingEvent;
+
+use super::Plan;
+use super::partial::failing;
+use crate::binary::adtrack_binary;
+use crate::faults::error::RunError;
+use crate::faults::load::{Loaded, Pace, Request};
+use crate::faults::report::{Check, Outcome, Row};
+use crate::faults::stand::{STREAM, Stand};
+
+const PROGRAMS: [&str; 3] = ["212312", "212313", "212314"];
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
+const RATE_PER_S: u32 = 200;
+
+pub(super) fn run(plan: Plan) -> Result<Outcome, RunError> {
+    if !knows_setting("ordered")? {
+        return Ok(Outcome::Skipped("this adtrack has no setting kinesis.ordered".to_owned()));
+    }
+    let mut stand = Stand::start(4, |service| {
+        service.env("ADTRACK_KINESIS_ORDERED", "true").env("ADTRACK_KINESIS_PARTITION_KEY", "program")
+    })?;
+    stand.kinesis.set_faults(failing(plan.seed));
+    // One connection a program: its events have an order to be kept.
+    let request = |program| Request::of(&format!("/event/{program}")).numbered();
+    let loads = PROGRAMS.map(|program| stand.load_of(Pace::PerSecond(RATE_PER_S), 1, request(program)));
+    let mut order = Order::default();
+    std::thread::sleep(plan.seconds(5, 60));
+    let mut loaded = Loaded::default();
+    loads.into_iter().for_each(|load| loaded.add(load.finish()));
+    let accepted: Vec<u128> = loaded.accepted().collect();
+    let drained = stand.drain_with(&accepted, DRAIN_TIMEOUT, |payload| order.take(payload));
+    stand.settle();
+    let mut row = Row::account("order", &mut stand, &loaded)?;
+    row.check(Check::at_most("duplicates", row.duplicates, 0));
+    row.check(Check::at_most("not delivered with the fault still there", drained.missing as u64, 0));
+    row.check(Check::new(
+        format!("events of {} keys of {STREAM} that come behind a later one", order.last.len()),
+        order.behind.to_string(),
+        "0",
+        order.behind == 0 && order.last.len() == PROGRAMS.len(),
+    ));
+    Ok(Outcome::Rows(vec![row]))
+}
+
+/// The numbers of each program's events, as they come out of their shard.
+#[derive(Debug, Default)]
+struct Order {
+    last: HashMap<String, u64>,
+    behind: u64,
+}
+
+impl Order {
+    fn take(&mut self, payload: &[u8]) {
+        let Ok(event) = TrackingEvent::from_payload(payload) else { return };
+        let number = event.query.iter().find(|parameter| parameter.name == "n");
+        let Some(number) = number.and_then(|parameter| parameter.value.parse::<u64>().ok()) else { return };
+        let last = self.last.entry(event.programid).or_default();
+        self.behind += u64::from(number < *last);
+        *last = number.max(*last);
+    }
+}
+
+/// Whether the binary under test has a setting of this name in its section for Kinesis.
+fn knows_setting(name: &str) -> Result<bool, RunError> {
+    let binary = adtrack_binary().map_err(crate::adtrack::StartError::from)?;
+    let dir = tempfile::tempdir()?;
+    let variable = format!("ADTRACK_KINESIS_{}", name.to_uppercase());
+    // An unknown variable stops it, and it says so.
+    let output = std::process::Command::new(binary)
+        .arg("check-config")
+        .env_clear()
+        .env(&variable, "true")
+        .current_dir(dir.path())
+        .output()?;
+    Ok(output.status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use adtrack_proto::wire::QueryParameter;
+    use prost::Message;
+
+    use super::*;
+
+    fn event(program: &str, number: u64) -> Vec<u8> {
+        let query = vec![QueryParameter { name: "n".to_owned(), value: number.to_string() }];
+        TrackingEvent { programid: program.to_owned(), query, ..TrackingEvent::default() }.encode_to_vec()
+    }
+
+    #[test]
+    fn an_event_behind_a_later_one_of_its_key_is_seen() {
+        let mut order = Order::default();
+        for (program, number) in [("a", 1), ("b", 9), ("a", 2), ("a", 5), ("b", 8), ("a", 3)] {
+            order.take(&event(program, number));
+        }
+        assert_eq!((order.behind, order.last.len()), (2, 2));
+    }
+}
