@@ -24,6 +24,8 @@ pub mod ratios;
 #[cfg(feature = "service")]
 pub mod request_path;
 pub mod scale;
+#[cfg(feature = "service")]
+pub mod spool;
 
 pub use bare::{Bare, spawn_peer};
 pub use body::Body;
@@ -45,6 +47,8 @@ pub fn all() -> Vec<Questions> {
         cache::questions,
         #[cfg(feature = "service")]
         encode::questions,
+        #[cfg(feature = "service")]
+        spool::questions,
         #[cfg(feature = "service")]
         request_path::questions,
     ]

@@ -27,10 +27,12 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub(super) fn start() -> Result<Self, BoxError> {
+    /// Answers events when this level is met.
+    pub(super) fn start(durability: &str) -> Result<Self, BoxError> {
         let data = tempfile::tempdir()?;
         let mut overrides = Overrides::new(None);
         overrides.set("data.dir", data.path().to_string_lossy(), "--data-dir");
+        overrides.set("events.durability", durability, "the question");
         let config = Config::load(&overrides, &BTreeMap::<String, String>::new())?;
         let loops = Loops::new()?;
         let mut registry = Registry::default();
