@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::reader::{Choice, Reader};
 use crate::{
-    AdminConfig, CacheConfig, CharSet, ClientIp, Compat, Config, ConfigErrors, DataConfig, Durability, EventsConfig,
-    HttpConfig, KinesisConfig, LogConfig, LogFormat, OnInvalid, RedisConfig, RuntimeConfig, Secret, StoreConfig, rules,
-    syntax,
+    AdminConfig, AtBound, CacheConfig, CharSet, ClientIp, Compat, Config, ConfigErrors, DataConfig, Durability,
+    EventsConfig, HttpConfig, KinesisConfig, LogConfig, LogFormat, OnInvalid, RedisConfig, RuntimeConfig, Secret,
+    StoreConfig, rules, syntax,
 };
 
 const PATH: &str = "the path of a file";
@@ -29,6 +29,8 @@ pub(crate) fn check(mut reader: Reader<'_>) -> Result<Config, ConfigErrors> {
         store: store(&mut reader),
         described: Vec::new(),
     };
+    let may_sync = config.levels().any(|level| level == Durability::Sync);
+    config.events.may_sync = may_sync;
     rules::check(&config, &mut reader);
     config.described = reader.finish()?;
     Ok(config)
@@ -64,6 +66,7 @@ fn http(r: &mut Reader<'_>) -> HttpConfig {
         on_invalid: r.choice("http.on_invalid"),
         client_ip: r.choice("http.client_ip"),
         trusted_proxies: r.networks("http.trusted_proxies"),
+        routes: r.routes("http.routes"),
         retry_after: Duration::from_secs(r.number("http.retry_after_s", 1..=3600)),
         lookup_timeout: r.millis("http.lookup_timeout_ms", 100..=1000),
         drain_delay: r.millis("http.drain_delay_ms", 0..=300_000),
@@ -146,6 +149,8 @@ fn events(r: &mut Reader<'_>) -> EventsConfig {
         durability: r.choice("events.durability"),
         durability_allowed: r.choices("events.durability_allowed"),
         durability_timeout: r.millis("events.durability_timeout_ms", 100..=60_000),
+        at_bound: r.choice("events.at_bound"),
+        may_sync: false,
         segment_bytes_max: r.number("events.segment_bytes_max", 65_536..=1_073_741_824),
         log_bytes_max: r.number("events.log_bytes_max", 131_072..=1_099_511_627_776),
         kept_bytes_max: r.number("events.kept_bytes_max", 65_536..=1_099_511_627_776),
@@ -184,6 +189,11 @@ impl Choice for Durability {
     const ALL: &'static [(&'static str, Self)] =
         &[("memory", Self::Memory), ("spool", Self::Spool), ("sync", Self::Sync), ("stream", Self::Stream)];
     const FALLBACK: Self = Self::Spool;
+}
+
+impl Choice for AtBound {
+    const ALL: &'static [(&'static str, Self)] = &[("refuse", Self::Refuse), ("drop", Self::Drop)];
+    const FALLBACK: Self = Self::Refuse;
 }
 
 impl Choice for ClientIp {

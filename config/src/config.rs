@@ -3,8 +3,9 @@
 use std::fmt;
 
 use crate::{
-    AdminConfig, CacheConfig, Compat, ConfigErrors, DataConfig, EventsConfig, HttpConfig, KinesisConfig, LogConfig,
-    Origin, Overrides, RedisConfig, RuntimeConfig, Source, StoreConfig, check, layers, reader::Reader, secret_file,
+    AdminConfig, CacheConfig, Compat, ConfigErrors, DataConfig, Durability, EventsConfig, HttpConfig, KinesisConfig,
+    LogConfig, Origin, Overrides, RedisConfig, RuntimeConfig, Source, StoreConfig, check, layers, reader::Reader,
+    secret_file,
 };
 
 /// Every setting, checked. Its `Debug` prints secrets as `***`.
@@ -48,6 +49,13 @@ impl Config {
         let mut raw = layers::gather(flags, source, &mut errors);
         let failed = secret_file::read_all(&mut raw, &mut errors);
         check::check(Reader::new(&raw, errors, &failed))
+    }
+
+    /// Every level that an event may have.
+    pub(crate) fn levels(&self) -> impl Iterator<Item = Durability> {
+        let routes = self.http.routes.iter().map(|route| route.durability);
+        let allowed = self.events.durability_allowed.iter().copied();
+        std::iter::once(self.events.durability).chain(allowed).chain(routes)
     }
 
     /// Every key with its value and origin, in the order of `default.toml`; secrets as `***`. Each prints as one line of

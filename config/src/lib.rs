@@ -45,6 +45,7 @@ mod secret_file;
 mod sections;
 mod source;
 mod syntax;
+mod tracking_route;
 
 pub use charset::{CharSet, CharSetError};
 pub use cidr::{Cidr, CidrError};
@@ -59,6 +60,7 @@ pub use sections::{
     LogConfig, LogFormat, OnInvalid, RedisConfig, RuntimeConfig, StoreConfig,
 };
 pub use source::{ProcessEnv, Source};
+pub use tracking_route::{AtBound, TrackingRoute, TrackingRouteError};
 
 /// Every key with its default, unit and range, as compiled in. It is a valid configuration file.
 pub const DEFAULT_TOML: &str = include_str!("../default.toml");

@@ -11,10 +11,12 @@ use toml::Value;
 
 use crate::config::Described;
 use crate::raw::{Raw, Setting, Written};
-use crate::{CharSet, Cidr, ConfigError, ConfigErrors, Origin, Secret, syntax};
+use crate::{CharSet, Cidr, ConfigError, ConfigErrors, Origin, Secret, TrackingRoute, syntax};
 
 /// Networks in one list.
 const NETWORKS_MAX: usize = 64;
+/// Tracking routes beside the one there always is: every request may be compared with each.
+const ROUTES_MAX: usize = 16;
 
 /// What a token must be, wherever it stands.
 pub(crate) const TOKEN_ALLOWED: &str = "16 to 256 visible ASCII characters";
@@ -178,6 +180,26 @@ impl<'a> Reader<'a> {
         parsed.unwrap_or_default()
     }
 
+    /// Tracking routes, each path at most once.
+    pub(crate) fn routes(&mut self, key: &'static str) -> Vec<TrackingRoute> {
+        let reason = self.reason(key, |written| {
+            let list = written.list()?;
+            let wrong = list.iter().find_map(|each| {
+                let error = each.parse::<TrackingRoute>().err()?;
+                Some(format!("{each:?}: {error}"))
+            });
+            wrong.or_else(|| first_twice(&list).map(|path| format!("{path} stands there twice")))
+        });
+        let allowed = format!("at most {ROUTES_MAX} routes such as \"/impression/ memory drop\"{reason}");
+        let parsed = self.take(key, &allowed, |written| {
+            let list = written.list().filter(|list| list.len() <= ROUTES_MAX && first_twice(list).is_none())?;
+            let routes: Vec<TrackingRoute> = list.iter().map(|each| each.parse().ok()).collect::<Option<_>>()?;
+            let shown = routes.iter().map(|each| Value::String(each.to_string())).collect();
+            Some((routes, Value::Array(shown)))
+        });
+        parsed.unwrap_or_default()
+    }
+
     /// A rule between settings; `key` is the one to change. Not judged if one of them is wrong by itself.
     pub(crate) fn rule(&mut self, key: &'static str, other: &'static str, holds: bool, allowed: &str) {
         if holds || self.failed.contains(key) || self.failed.contains(other) {
@@ -241,6 +263,12 @@ impl<'a> Reader<'a> {
         self.errors.push(ConfigError::Invalid { key, value, allowed, origin });
         None
     }
+}
+
+/// The first path that two routes have.
+fn first_twice<'a>(routes: &[&'a str]) -> Option<&'a str> {
+    let mut seen = HashSet::new();
+    routes.iter().filter_map(|route| route.split_ascii_whitespace().next()).find(|path| !seen.insert(*path))
 }
 
 /// A number as TOML writes it.

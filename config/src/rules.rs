@@ -74,6 +74,8 @@ fn events(config: &Config, r: &mut Reader<'_>) {
     r.required("kinesis.stream", "events.durability", has_stream || !wants_stream(&[events.durability]), stream);
     let allowed = has_stream || !wants_stream(&events.durability_allowed);
     r.required("kinesis.stream", "events.durability_allowed", allowed, stream);
+    let routed = has_stream || config.http.routes.iter().all(|route| !wants_stream(&[route.durability]));
+    r.required("kinesis.stream", "http.routes", routed, stream);
     let two_segments = events.segment_bytes_max.saturating_mul(2);
     r.rule("events.log_bytes_max", "events.segment_bytes_max", events.log_bytes_max >= two_segments, "at least twice");
     // An event carries what the request head said, so that with this every event fits a segment.

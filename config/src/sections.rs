@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{CharSet, Cidr, Secret};
+use crate::{AtBound, CharSet, Cidr, Secret, TrackingRoute};
 
 /// Whose defaults hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +109,8 @@ pub struct HttpConfig {
     pub client_ip: ClientIp,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Cidr>,
+    /// More tracking URLs beside `/event/`; no two of one path.
+    pub routes: Vec<TrackingRoute>,
     /// `Retry-After` of a 503, in whole seconds.
     pub retry_after: Duration,
     /// How long a lookup may take before the answer is 503.
@@ -212,6 +214,10 @@ pub struct EventsConfig {
     pub durability_allowed: Vec<Durability>,
     /// How long a request waits for its level.
     pub durability_timeout: Duration,
+    /// What becomes of an event of `/event/` that finds a bound reached.
+    pub at_bound: AtBound,
+    /// Whether an event may have to be on the disk before it is answered: by `durability`, by a header, or by its route.
+    pub may_sync: bool,
     /// Size in bytes at which a log file is closed and the next begun.
     pub segment_bytes_max: u64,
     /// Whole log in bytes.

@@ -126,13 +126,54 @@ pub struct Track {
     pub event: Event,
     /// What must hold it before the reply comes.
     pub durability: Durability,
+    /// What becomes of it when a bound is reached.
+    pub at_bound: AtBound,
 }
 
-/// The event is taken.
+/// What becomes of an event that finds a bound of the log or its queues reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Accepted {
-    /// What holds it now.
-    pub durability: Durability,
+pub enum AtBound {
+    /// It is refused with [`OVERLOADED`].
+    Refuse,
+    /// It is dropped and counted, and the reply says so.
+    Drop,
+}
+
+/// What has become of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is held.
+    Held {
+        /// By what.
+        durability: Durability,
+    },
+    /// It was to be dropped at a bound, and was.
+    Dropped {
+        /// Which bound.
+        bound: Bound,
+    },
+}
+
+/// A bound that events may find reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// A loop holds as many unwritten events as it may.
+    Queue,
+    /// The log is as long as it may be.
+    Log,
+}
+
+impl Bound {
+    /// Every bound.
+    pub const ALL: [Self; 2] = [Self::Queue, Self::Log];
+
+    /// Its name, in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queue => "queue_full",
+            Self::Log => "log_full",
+        }
+    }
 }
 
 /// What holds an event. Each level survives what those before it survive.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use adtrack_config::{Config, SAMPLE_PROGRAMS};
+use adtrack_config::{Config, SAMPLE_PROGRAMS, TrackingRoute};
 use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -22,7 +22,7 @@ use crate::cache::{self, Cache, SharedPrograms};
 use crate::data_dir::real_path;
 use crate::drain::{Drain, DrainTimes};
 use crate::embedded::{self, Embedded};
-use crate::http::{self, Acceptor, Admin, AdminOptions, BindError, DurabilityPolicy, Listener, Samples, Server};
+use crate::http::{self, Acceptor, Admin, AdminOptions, BindError, Listener, Samples, Server};
 use crate::kinesis::{self, EventLog, Intake, KinesisClient, Left, Shipper};
 use crate::redis::{Metrics as RedisMetrics, RedisStore, Updates};
 
@@ -193,14 +193,21 @@ impl Doors {
         let public = listen("http.listen", config.http.listen)?;
         let admin = listen("admin.listen", config.admin.listen)?;
         let addresses = Addresses { public: public.address(), admin: admin.address(), pid: std::process::id() };
-        Ok(Self { log, public, admin, addresses, data_dir: data_dir.into(), metrics: Metrics::register(registry) })
+        Ok(Self {
+            log,
+            public,
+            admin,
+            addresses,
+            data_dir: data_dir.into(),
+            metrics: Metrics::register(registry, &config.http.routes),
+        })
     }
 }
 
 impl Metrics {
-    fn register(mut registry: Registry) -> Self {
+    fn register(mut registry: Registry, routes: &[TrackingRoute]) -> Self {
         Self {
-            http: http::Metrics::register(&mut registry),
+            http: http::Metrics::register(&mut registry, routes),
             cache: cache::Metrics::register(&mut registry),
             redis: RedisMetrics::register(&mut registry),
             embedded: embedded::Metrics::register(&mut registry),
@@ -324,9 +331,9 @@ async fn deploy_doors(
     rt.deploy(admin.name("admin").on_loop(IO).restart(Restart::keep())).await?;
 
     let (own, counts, leaving) = (Arc::clone(&http), doors.metrics.http.clone(), drain.clone());
-    let levels = DurabilityPolicy::new(&config.events);
+    let events = Arc::new(config.events.clone());
     let server = Deploy::new(move || {
-        Server::new(Arc::clone(&own), levels.clone(), samples.clone(), leaving.clone(), counts.clone())
+        Server::new(Arc::clone(&own), Arc::clone(&events), samples.clone(), leaving.clone(), counts.clone())
     });
     rt.deploy(server.name("http").instances(rt.event_loops()).restart(Restart::keep())).await?;
 

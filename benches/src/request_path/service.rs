@@ -8,7 +8,7 @@ use std::time::Duration;
 use adtrack::cache::{self, Cache, SharedPrograms};
 use adtrack::drain::{Drain, DrainTimes};
 use adtrack::embedded::{self, Embedded};
-use adtrack::http::{self, Acceptor, DurabilityPolicy, Listener, Samples, Server};
+use adtrack::http::{self, Acceptor, Listener, Samples, Server};
 use adtrack::kinesis::{self, EventLog, Intake};
 use adtrack_config::{Config, Overrides, SAMPLE_PROGRAMS};
 use prometheus_client::registry::Registry;
@@ -83,11 +83,11 @@ fn deploy_door(loops: &Loops, config: &Config, registry: &mut Registry) -> Resul
     let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let address = listener.address();
     let (http, drain) = (Arc::new(config.http.clone()), drain(config));
-    let (counts, samples) = (http::Metrics::register(registry), Samples::parse(SAMPLE_PROGRAMS)?);
+    let (counts, samples) = (http::Metrics::register(registry, &config.http.routes), Samples::parse(SAMPLE_PROGRAMS)?);
     let (own, leaving, served) = (Arc::clone(&http), drain.clone(), counts.clone());
-    let levels = DurabilityPolicy::new(&config.events);
+    let events = Arc::new(config.events.clone());
     let server =
-        move || Server::new(Arc::clone(&own), levels.clone(), samples.clone(), leaving.clone(), served.clone());
+        move || Server::new(Arc::clone(&own), Arc::clone(&events), samples.clone(), leaving.clone(), served.clone());
     loops.deploy_here(Deploy::new(server))?;
     let acceptor = move || Acceptor::new(listener.clone(), Arc::clone(&http), drain.clone(), counts.clone());
     loops.deploy_here(Deploy::new(acceptor))?;

@@ -83,6 +83,23 @@ fn the_admin_side_demands_a_token_anywhere_but_on_loopback() {
 }
 
 #[test]
+fn a_route_that_waits_for_the_stream_demands_one() {
+    let route = ("ADTRACK_HTTP_ROUTES", "/purchase/ stream refuse");
+    let message = refused(load(&[route]));
+    assert!(message.starts_with("kinesis.stream is not set, but http.routes = "), "{message}");
+    assert!(load(&[route, ("EVENT_STREAM", "events")]).is_ok());
+}
+
+#[test]
+fn whether_anything_may_be_synced_is_known_from_all_that_says_so() {
+    let may_sync = |variables: Variables| load(variables).unwrap().events.may_sync;
+    assert!(!may_sync(&[]));
+    assert!(may_sync(&[("ADTRACK_HTTP_ROUTES", "/purchase/ sync refuse")]));
+    assert!(may_sync(&[("ADTRACK_EVENTS_DURABILITY", "sync")]));
+    assert!(may_sync(&[("ADTRACK_EVENTS_DURABILITY_ALLOWED", "memory,sync")]));
+}
+
+#[test]
 fn the_compatibility_routes_demand_a_token() {
     let switch = ("ADTRACK_HTTP_COMPAT_ADMIN_ROUTES", "true");
     let message = refused(load(&[switch]));

@@ -27,6 +27,12 @@ const CASES: &[(&str, &[&str], &[&str])] = &[
         &["", "10.0.0.0/8", "10.0.0.0/8,fd00::/8, ::1"],
         &["10.0.0.1/8", "10.0.0.0/33", "proxy", "10.0.0.0/8;::1"],
     ),
+    (
+        "http.routes",
+        &["", "/impression/ memory drop", "/a/ sync refuse, /b/ spool drop"],
+        &["/a/", "/a/ memory", "/event/ memory drop", "/a/ memory drop,/a/ sync refuse", "/a/b/ memory drop"],
+    ),
+    ("events.at_bound", &["refuse", "drop"], &["", "shed"]),
     ("http.retry_after_s", &["1", "3600"], &["0", "3601"]),
     ("http.lookup_timeout_ms", &["100", "1000"], &["99", "1001"]),
     ("http.drain_delay_ms", &["0", "10000"], &["300001"]),

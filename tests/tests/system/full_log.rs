@@ -56,6 +56,35 @@ async fn a_log_at_its_bound_refuses_with_503_and_what_it_took_reaches_the_stream
 }
 
 #[tokio::test]
+async fn at_a_bound_a_path_that_drops_answers_200_and_one_that_refuses_503_and_both_are_counted() {
+    let _turn = beside_others().await;
+    let mut kinesis = kinesis();
+    kinesis.stop();
+    let service = with_stream(Adtrack::builder(), &kinesis.endpoint())
+        .env("ADTRACK_EVENTS_LOG_BYTES_MAX", "262144")
+        .env("ADTRACK_EVENTS_SEGMENT_BYTES_MAX", "65536")
+        .env("ADTRACK_HTTP_ROUTES", "/impression/ memory drop,/transaction/ sync refuse")
+        .start()
+        .unwrap();
+    let (mut answered, refused) = fill(&service, "/transaction/212313", REQUESTS_MAX).await;
+    assert_unavailable(&refused.unwrap());
+    let impression = service.get("/impression/212313").await.unwrap();
+    assert_eq!((impression.status, impression.header("adtrack-durability")), (StatusCode::OK, "none"));
+    let dropped = r#"adtrack_http_events_dropped_total{route="impression",reason="log_full"}"#;
+    assert_eq!(metric(&service, dropped).await, 1.0);
+    assert_eq!(metric(&service, LOG_FULL).await, 1.0);
+    kinesis.restart().unwrap();
+    let taken = until("an impression to be taken", RECOVERY, async || {
+        let answer = service.get("/impression/212313").await.unwrap();
+        (answer.header("adtrack-durability") == "memory").then(|| id_in(&answer))
+    })
+    .await;
+    answered.insert(taken);
+    let delivered = until_delivered(&kinesis, &answered, DEADLINE).await;
+    assert!(!delivered.ids.contains(&id_in(&impression)), "what was dropped is not in the stream");
+}
+
+#[tokio::test]
 async fn a_log_at_its_bound_under_load_drops_nothing_it_has_answered() {
     let _turn = alone().await;
     let mut kinesis = kinesis();

@@ -1,11 +1,11 @@
-//! `GET /event/{programId}`: look the program up, hand the event over, answer.
+//! `GET /event/{programId}`, and the same under other paths: look the program up, hand the event over, answer.
 
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use adtrack_config::{HttpConfig, OnInvalid};
-use adtrack_proto::bus::{Durability, LOOKUP, Lookup, TRACK, Track};
+use adtrack_proto::bus::{Accepted, Durability, LOOKUP, Lookup, TRACK, Track};
 use adtrack_proto::{Answer, Event, Program, ProgramId};
 use bytes::{Bytes, BytesMut};
 use http::header::{HeaderName, HeaderValue, REFERER, USER_AGENT};
@@ -15,11 +15,12 @@ use vertebra::{Bus, Clock, RequestError};
 
 use super::answer::{self, Response};
 use super::client_ip;
-use super::durability::DurabilityPolicy;
+use super::durability::{DurabilityPolicy, NOTHING};
 use super::message_id::MessageIds;
 use super::metrics::{Metrics, Unavailable};
 use super::program_id::MalformedId;
 use super::query::{self, QueryLimits};
+use super::tracking_paths::TrackingPath;
 use super::{text, trace};
 
 /// Answers are cut from pieces of this size, so that most of them cost no allocation.
@@ -52,7 +53,13 @@ impl EventRoute {
     }
 
     /// Answers one event.
-    pub(super) async fn answer(&self, id: Result<ProgramId, MalformedId>, parts: Parts, peer: IpAddr) -> Response {
+    pub(super) async fn answer(
+        &self,
+        path: &TrackingPath,
+        id: Result<ProgramId, MalformedId>,
+        parts: Parts,
+        peer: IpAddr,
+    ) -> Response {
         let program_id = match id {
             Ok(program_id) => program_id,
             Err(malformed) => {
@@ -60,7 +67,7 @@ impl EventRoute {
                 return answer::fixed(StatusCode::BAD_REQUEST, malformed.body());
             }
         };
-        let durability = match self.durability.of(&parts.headers) {
+        let durability = match self.durability.of(&parts.headers, path.durability) {
             Ok(durability) => durability,
             Err(refusal) => return answer::error(StatusCode::BAD_REQUEST, &refusal),
         };
@@ -70,7 +77,7 @@ impl EventRoute {
                 self.metrics.rejected_invalid();
                 answer::fixed(StatusCode::GONE, r#"{"error":"the program is no longer valid"}"#)
             }
-            Ok(Some(program)) => self.track(program, durability, parts, peer).await,
+            Ok(Some(program)) => self.track(program, path, durability, parts, peer).await,
             Ok(None) => {
                 answer::json(StatusCode::NOT_FOUND, parts.headers, Bytes::from_static(b"\"ProgramId not found\""))
             }
@@ -78,19 +85,30 @@ impl EventRoute {
         }
     }
 
-    async fn track(&self, program: Arc<Program>, durability: Durability, parts: Parts, peer: IpAddr) -> Response {
-        let event = self.event(program, &parts, peer);
+    async fn track(
+        &self,
+        program: Arc<Program>,
+        path: &TrackingPath,
+        durability: Durability,
+        parts: Parts,
+        peer: IpAddr,
+    ) -> Response {
+        let event = self.event(program, path, &parts, peer);
         // Written before the event is given away; the caller sees it only if the event was taken.
         let body = self.bodies.borrow_mut().write(&event);
-        let track = self.bus.request(TRACK, Track { event, durability }).timeout(self.durability.timeout());
-        match track.await {
-            Ok(accepted) => answer::accepted(parts.headers, accepted.durability.name(), body),
+        let track = Track { event, durability, at_bound: path.at_bound };
+        match self.bus.request(TRACK, track).timeout(self.durability.timeout()).await {
+            Ok(Accepted::Held { durability }) => answer::accepted(parts.headers, durability.name(), body),
+            Ok(Accepted::Dropped { bound }) => {
+                self.metrics.dropped(path.route, bound);
+                answer::accepted(parts.headers, NOTHING, body)
+            }
             Err(error) => self.unavailable(Unavailable::Track, &error),
         }
     }
 
     /// All that the event needs is copied out of the request at once: a kept piece would pin the parser's buffer.
-    fn event(&self, program: Arc<Program>, parts: &Parts, peer: IpAddr) -> Event {
+    fn event(&self, program: Arc<Program>, path: &TrackingPath, parts: &Parts, peer: IpAddr) -> Event {
         let config = &self.config;
         let headers = &parts.headers;
         let limits = QueryLimits { parameters_max: config.query_parameters_max, bytes_max: config.query_bytes_max };
@@ -104,7 +122,7 @@ impl EventRoute {
             message_id: self.ids.next(now),
             user_agent: self.text_of(headers, &USER_AGENT),
             event_time_ms: now,
-            event_type: query.event_type,
+            event_type: if query.event_type.is_empty() { path.event_type.clone() } else { query.event_type },
             referer: self.text_of(headers, &REFERER),
             client_ip: client_ip::kept(client_ip::client_of(peer, headers, &config.trusted_proxies), config.client_ip),
             trace_id: trace::trace_id(headers).unwrap_or_default().to_owned(),

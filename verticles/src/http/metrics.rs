@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use adtrack_config::TrackingRoute;
+use adtrack_proto::bus::Bound;
 use http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -18,6 +20,8 @@ use super::latency::Latency;
 pub(super) enum Route {
     /// `/event/{programId}`.
     Event,
+    /// Another tracking URL: the how-many-eth of the settings, from 0.
+    Configured(usize),
     /// `/health/check`.
     Health,
     /// `/cache/fill` and `/cache/purge` on the public listener.
@@ -28,16 +32,18 @@ pub(super) enum Route {
     Other,
 }
 
-impl Route {
-    const ALL: [Self; 5] = [Self::Event, Self::Health, Self::Cache, Self::Admin, Self::Other];
+/// Their names, in the order of their places; those of the settings come behind.
+const ROUTES: [&str; 5] = ["event", "health", "cache", "admin", "other"];
 
-    fn name(self) -> &'static str {
+impl Route {
+    fn place(self) -> usize {
         match self {
-            Self::Event => "event",
-            Self::Health => "health",
-            Self::Cache => "cache",
-            Self::Admin => "admin",
-            Self::Other => "other",
+            Self::Event => 0,
+            Self::Health => 1,
+            Self::Cache => 2,
+            Self::Admin => 3,
+            Self::Other => 4,
+            Self::Configured(index) => ROUTES.len() + index,
         }
     }
 }
@@ -79,7 +85,7 @@ pub struct Metrics(Arc<Handles>);
 
 #[derive(Debug)]
 struct Handles {
-    routes: [RouteMetrics; 5],
+    routes: Vec<RouteMetrics>,
     listeners: [ListenerMetrics; 2],
     timeouts: [Counter; 3],
     heads_refused: [Counter; Refusal::ALL.len()],
@@ -96,6 +102,7 @@ struct Handles {
 struct RouteMetrics {
     by_class: [Counter; 5],
     seconds: Latency,
+    dropped: Option<[Counter; Bound::ALL.len()]>,
 }
 
 #[derive(Debug)]
@@ -108,13 +115,19 @@ struct ListenerMetrics {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
-    route: &'static str,
+    route: String,
     status: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabel {
-    route: &'static str,
+    route: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DroppedLabels {
+    route: String,
+    reason: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -130,8 +143,8 @@ struct ReasonLabel {
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 impl Metrics {
-    /// Makes the counters and registers them, named `adtrack_http_...`.
-    pub fn register(registry: &mut Registry) -> Self {
+    /// Makes the counters and registers them, named `adtrack_http_...`. `tracking` are the routes of the settings.
+    pub fn register(registry: &mut Registry, tracking: &[TrackingRoute]) -> Self {
         let registry = registry.sub_registry_with_prefix("adtrack_http");
         let reasons = |registry: &mut Registry, name, help| {
             let family = Family::<ReasonLabel, Counter>::default();
@@ -143,7 +156,7 @@ impl Metrics {
         let unavailable =
             reasons(registry, "events_unavailable", "Events answered with 503, by what was not available");
         let handles = Handles {
-            routes: route_metrics(registry),
+            routes: route_metrics(registry, tracking),
             listeners: listener_metrics(registry),
             timeouts: ["head", "request", "idle"].map(timeouts),
             heads_refused: Refusal::ALL.map(|refusal| refused(refusal.reason())),
@@ -171,12 +184,21 @@ impl Metrics {
     }
 
     pub(super) fn answered(&self, route: Route, status: StatusCode, took: Duration) {
-        let Some(metrics) = self.0.routes.get(route as usize) else { return };
+        let Some(metrics) = self.0.routes.get(route.place()) else { return };
         let class = usize::from(status.as_u16() / 100).saturating_sub(1);
         if let Some(counter) = metrics.by_class.get(class) {
             counter.inc();
         }
         metrics.seconds.observe(took);
+    }
+
+    /// An event of this route was dropped at a bound, as the settings say.
+    pub(super) fn dropped(&self, route: Route, bound: Bound) {
+        let dropped = self.0.routes.get(route.place()).and_then(|metrics| metrics.dropped.as_ref());
+        let place = Bound::ALL.iter().position(|known| *known == bound);
+        if let Some(counter) = dropped.zip(place).and_then(|(dropped, place)| dropped.get(place)) {
+            counter.inc();
+        }
     }
 
     pub(super) fn timed_out(&self, overdue: Overdue) {
@@ -261,15 +283,24 @@ fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
     counter
 }
 
-fn route_metrics(registry: &mut Registry) -> [RouteMetrics; 5] {
+fn route_metrics(registry: &mut Registry, tracking: &[TrackingRoute]) -> Vec<RouteMetrics> {
     let requests = Family::<RequestLabels, Counter>::default();
     let seconds = Family::<RouteLabel, Latency>::default();
     registry.register("requests", "Requests answered, by route and class of status", requests.clone());
     registry.register("request_seconds", "From a request's whole head to its answer, by route", seconds.clone());
-    Route::ALL.map(|route| RouteMetrics {
-        by_class: CLASSES.map(|status| requests.get_or_create_owned(&RequestLabels { route: route.name(), status })),
-        seconds: seconds.get_or_create_owned(&RouteLabel { route: route.name() }),
-    })
+    let dropped = Family::<DroppedLabels, Counter>::default();
+    registry.register("events_dropped", "Events answered with 200 and dropped at a bound, as is set", dropped.clone());
+    let of = |route: &str, is_tracking: bool| RouteMetrics {
+        by_class: CLASSES
+            .map(|status| requests.get_or_create_owned(&RequestLabels { route: route.to_owned(), status })),
+        seconds: seconds.get_or_create_owned(&RouteLabel { route: route.to_owned() }),
+        dropped: is_tracking.then(|| {
+            let labels = |bound: Bound| DroppedLabels { route: route.to_owned(), reason: bound.name() };
+            Bound::ALL.map(|bound| dropped.get_or_create_owned(&labels(bound)))
+        }),
+    };
+    let fixed = ROUTES.iter().enumerate().map(|(place, route)| of(route, place == Route::Event.place()));
+    fixed.chain(tracking.iter().map(|route| of(&route.name, true))).collect()
 }
 
 fn listener_metrics(registry: &mut Registry) -> [ListenerMetrics; 2] {
@@ -301,8 +332,11 @@ mod tests {
     #[test]
     fn every_counter_is_there_from_the_start_and_counts_under_its_name() {
         let mut registry = Registry::default();
-        let metrics = Metrics::register(&mut registry);
+        let metrics = Metrics::register(&mut registry, &["/impression/ memory drop".parse().unwrap()]);
         metrics.answered(Route::Event, StatusCode::NOT_FOUND, Duration::from_millis(1));
+        metrics.answered(Route::Configured(0), StatusCode::OK, Duration::from_millis(1));
+        metrics.dropped(Route::Configured(0), Bound::Log);
+        metrics.dropped(Route::Health, Bound::Log);
         metrics.timed_out(Overdue::Idle);
         metrics.timed_out(Overdue::Closing);
         metrics.head_refused(Refusal::TooSlow);
@@ -314,6 +348,9 @@ mod tests {
             r#"adtrack_http_requests_total{route="event",status="4xx"} 1"#,
             r#"adtrack_http_requests_total{route="event",status="2xx"} 0"#,
             r#"adtrack_http_request_seconds_count{route="event"} 1"#,
+            r#"adtrack_http_requests_total{route="impression",status="2xx"} 1"#,
+            r#"adtrack_http_events_dropped_total{route="impression",reason="log_full"} 1"#,
+            r#"adtrack_http_events_dropped_total{route="event",reason="log_full"} 0"#,
             r#"adtrack_http_timeouts_total{reason="idle"} 1"#,
             r#"adtrack_http_timeouts_total{reason="head"} 0"#,
             r#"adtrack_http_heads_refused_total{reason="too_slow"} 1"#,

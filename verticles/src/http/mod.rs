@@ -40,11 +40,11 @@ mod store;
 mod stream;
 mod text;
 mod trace;
+mod tracking_paths;
 mod watch;
 
 pub use acceptor::Acceptor;
 pub use admin::{Admin, AdminOptions};
-pub use durability::DurabilityPolicy;
 pub use listener::{BindError, Listener};
 pub use metrics::Metrics;
 pub use samples::Samples;

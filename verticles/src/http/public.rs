@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use adtrack_config::{HttpConfig, ProgramIdRule};
+use adtrack_config::{EventsConfig, HttpConfig, ProgramIdRule};
 use http::header::{HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, request};
 use hyper::body::Incoming;
@@ -19,6 +19,7 @@ use super::query;
 use super::readiness::{Readiness, Ready};
 use super::samples::Samples;
 use super::store;
+use super::tracking_paths::TrackingPaths;
 
 const HEALTH: &str = "/health/check";
 const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-adtrack-token");
@@ -31,6 +32,7 @@ pub(super) struct Public {
     samples: Samples,
     readiness: Rc<Readiness>,
     bus: Bus,
+    paths: TrackingPaths,
     event: EventRoute,
     retry_after: HeaderValue,
 }
@@ -38,17 +40,19 @@ pub(super) struct Public {
 impl Public {
     pub(super) fn new(
         config: Arc<HttpConfig>,
-        durability: DurabilityPolicy,
+        events: &EventsConfig,
         samples: Samples,
         readiness: Rc<Readiness>,
         bus: Bus,
         clock: Clock,
         metrics: Metrics,
     ) -> Self {
+        let paths = TrackingPaths::new(events, &config.routes);
+        let durability = DurabilityPolicy::new(events);
         let event = EventRoute::new(Arc::clone(&config), durability, bus.clone(), clock, metrics);
         let retry_after = answer::retry_after(config.retry_after);
         let program_ids = config.program_id_rule();
-        Self { config, program_ids, samples, readiness, bus, event, retry_after }
+        Self { config, program_ids, samples, readiness, bus, paths, event, retry_after }
     }
 
     fn health(&self) -> Response {
@@ -105,12 +109,12 @@ impl Routes for Public {
     async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> (Route, Response) {
         let (parts, _) = request.into_parts();
         let path = parts.uri.path();
-        if let Some(id) = path.strip_prefix("/event/") {
+        if let Some((path, id)) = self.paths.find(path) {
             if parts.method != Method::GET {
-                return (Route::Event, answer::method_not_allowed("GET"));
+                return (path.route, answer::method_not_allowed("GET"));
             }
             let id = super::program_id::decode(id, &self.program_ids);
-            return (Route::Event, self.event.answer(id, parts, peer).await);
+            return (path.route, self.event.answer(path, id, parts, peer).await);
         }
         match path {
             HEALTH if parts.method == Method::GET || parts.method == Method::HEAD => (Route::Health, self.health()),

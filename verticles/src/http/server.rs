@@ -5,11 +5,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use adtrack_config::HttpConfig;
+use adtrack_config::{EventsConfig, HttpConfig};
 use vertebra::{Address, BoxError, Context, Failure, Handler, Route, Verticle};
 
 use super::connections::{Bounds, Connections};
-use super::durability::DurabilityPolicy;
 use super::metrics::{Listening, Metrics};
 use super::permit::Permit;
 use super::public::Public;
@@ -34,7 +33,7 @@ pub(super) struct Connected {
 /// Serves connections with the public routes. Deployed with one instance per event loop.
 pub struct Server {
     config: Arc<HttpConfig>,
-    durability: DurabilityPolicy,
+    events: Arc<EventsConfig>,
     samples: Samples,
     drain: Drain,
     metrics: Metrics,
@@ -45,12 +44,12 @@ impl Server {
     /// A server with these settings. `samples` is what `GET /cache/fill` loads, where that is switched on.
     pub fn new(
         config: Arc<HttpConfig>,
-        durability: DurabilityPolicy,
+        events: Arc<EventsConfig>,
         samples: Samples,
         drain: Drain,
         metrics: Metrics,
     ) -> Self {
-        Self { config, durability, samples, drain, metrics, connections: OnceCell::new() }
+        Self { config, events, samples, drain, metrics, connections: OnceCell::new() }
     }
 }
 
@@ -66,7 +65,7 @@ impl Verticle for Server {
         readiness.ask(ctx.bus()).await;
         let public = Public::new(
             Arc::clone(&self.config),
-            self.durability.clone(),
+            &self.events,
             self.samples.clone(),
             Rc::clone(&readiness),
             ctx.bus().clone(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use adtrack_proto::Event;
 use adtrack_proto::bus::{
-    Accepted, AskHealth, Durability, EVENTS_HEALTH, Health, OVERLOADED, TRACK, Track, UNAVAILABLE,
+    Accepted, AskHealth, AtBound, Bound, Durability, EVENTS_HEALTH, Health, OVERLOADED, TRACK, Track, UNAVAILABLE,
 };
 use vertebra::{BoxError, Bus, Context, Failure, Handler, Route, Verticle};
 
@@ -30,7 +30,7 @@ use crate::drain::unless;
 /// for holds it: at once, after the write, after a sync that began after the write, or when the stream has it;
 /// [`UNAVAILABLE`] when that cannot be.
 ///
-/// Refused with [`OVERLOADED`] before anything is written: an event that finds as many unwritten ones as the settings
+/// Refused with [`OVERLOADED`], or dropped where that is wanted, before anything is written: an event that finds as many unwritten ones as the settings
 /// allow, or the log at its bound (with a stream nothing is removed that the stream does not have; without one the oldest
 /// segments go, so that the bound is not reached unless that fails).
 pub struct Intake {
@@ -65,20 +65,41 @@ impl Intake {
         }
     }
 
+    /// The bound that leaves no room for another event, if one does.
+    fn reached(&self) -> Option<Bound> {
+        let (pending, config) = (self.pending.borrow(), self.log.config());
+        if pending.events() >= config.loop_queue_events_max || pending.bytes() >= PENDING_BYTES_MAX {
+            return Some(Bound::Queue);
+        }
+        (self.log.bytes() + pending.bytes() as u64 >= config.log_bytes_max).then_some(Bound::Log)
+    }
+
+    /// What becomes of an event that finds a bound reached.
+    fn at_bound(&self, bound: Bound, at_bound: AtBound) -> Result<Accepted, Failure> {
+        let metrics = self.log.metrics();
+        match at_bound {
+            AtBound::Drop => {
+                metrics.dropped.at(bound).inc();
+                Ok(Accepted::Dropped { bound })
+            }
+            AtBound::Refuse => {
+                metrics.refused.at(bound).inc();
+                Err(Failure::new(
+                    OVERLOADED,
+                    match bound {
+                        Bound::Queue => "too many events wait to be written",
+                        Bound::Log => "the event log has reached its bound",
+                    },
+                ))
+            }
+        }
+    }
+
     /// Puts an event into the buffer; the turn tells when it is written. `ack` is told when the stream has it.
     fn gather(&self, event: &Event, is_answered: bool, ack: Option<Ack>) -> Result<Rc<Turn>, Failure> {
         let mut pending = self.pending.borrow_mut();
-        let refused = &self.log.metrics().refused;
-        if pending.events() >= self.log.config().loop_queue_events_max || pending.bytes() >= PENDING_BYTES_MAX {
-            refused.queue_full.inc();
-            return Err(Failure::new(OVERLOADED, "too many events wait to be written"));
-        }
-        if self.log.bytes() + pending.bytes() as u64 >= self.log.config().log_bytes_max {
-            refused.log_full.inc();
-            return Err(Failure::new(OVERLOADED, "the event log has reached its bound"));
-        }
         let turn = pending.push(|out| event.encode(out)).map_err(|error| {
-            refused.too_large.inc();
+            self.log.metrics().refused.too_large.inc();
             Failure::new(TOO_LARGE, error.to_string())
         })?;
         if is_answered {
@@ -127,7 +148,7 @@ impl Intake {
                 }
             }
             Written::No => {
-                self.log.metrics().dropped.inc_by(gathered.answered as u64);
+                self.log.metrics().dropped.unwritten.inc_by(gathered.answered as u64);
                 gathered.turn.finish(false);
             }
         }
@@ -192,7 +213,7 @@ impl Drop for Left {
         let intake = self.0.verticle();
         let left = intake.pending.borrow_mut().take();
         let answered = left.as_ref().map_or(0, |left| left.answered);
-        intake.log.metrics().dropped.inc_by(answered as u64);
+        intake.log.metrics().dropped.unwritten.inc_by(answered as u64);
         drop(left);
     }
 }
@@ -243,6 +264,9 @@ impl Handler<Track> for Intake {
     type Reply = Accepted;
 
     async fn handle(&self, message: Track, ctx: &Context<Self>) -> Result<Accepted, Failure> {
+        if let Some(bound) = self.reached() {
+            return self.at_bound(bound, message.at_bound);
+        }
         let durability = message.durability;
         let (ack, told) = match durability {
             Durability::Stream => Some(acks::ack(&message.event.message_id)).unzip(),
@@ -272,7 +296,7 @@ impl Handler<Track> for Intake {
             },
         };
         match failure {
-            None => Ok(Accepted { durability }),
+            None => Ok(Accepted::Held { durability }),
             Some(why) => Err(Failure::new(UNAVAILABLE, why)),
         }
     }

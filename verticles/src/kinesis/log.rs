@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use adtrack_config::{Durability, EventsConfig, KinesisConfig};
+use adtrack_config::{EventsConfig, KinesisConfig};
 
 use super::left::{self, Left};
 use super::metrics::Metrics;
@@ -143,8 +143,7 @@ impl EventLog {
 
     /// Whether an event may ask to be on the disk.
     pub(crate) fn may_sync(&self) -> bool {
-        let config = &self.config;
-        config.durability == Durability::Sync || config.durability_allowed.contains(&Durability::Sync)
+        self.config.may_sync
     }
 
     /// The room for events in memory on their way to the stream.

@@ -1,5 +1,6 @@
 //! What is counted about events.
 
+use adtrack_proto::bus::Bound;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -26,8 +27,8 @@ pub struct Metrics {
     pub sync_seconds: Histogram,
     /// Syncs that failed; every event that waited for one was refused.
     pub sync_failures: Counter,
-    /// Events that were answered at the level `memory` and could not be written.
-    pub dropped: Counter,
+    /// Events that were answered and are held by nothing.
+    pub dropped: Dropped,
     /// Events refused before anything was written.
     pub refused: Refused,
     /// Bytes of the segments there are.
@@ -93,6 +94,17 @@ pub struct Refused {
     pub too_large: Counter,
 }
 
+/// Events answered and dropped, by reason.
+#[derive(Debug, Clone)]
+pub struct Dropped {
+    /// They were answered at the level `memory`, and could not be written.
+    pub unwritten: Counter,
+    /// The loop held as many unwritten events as it may, and they were to be dropped then.
+    pub queue_full: Counter,
+    /// The log was as long as it may be, and they were to be dropped then.
+    pub log_full: Counter,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reason {
     reason: &'static str,
@@ -112,11 +124,7 @@ impl Metrics {
             syncs: counter(registry, "syncs", "Syncs of the log"),
             sync_seconds: seconds(registry, "sync_seconds", "Time of one sync of the log", 0.000_05, 16),
             sync_failures: counter(registry, "sync_failures", "Syncs of the log that failed"),
-            dropped: counter(
-                registry,
-                "events_dropped",
-                "Events answered at the level memory that could not be written to the log",
-            ),
+            dropped: Dropped::register(registry),
             refused: Refused::register(registry),
             log_bytes: gauge(registry, "log_bytes", "Bytes of the log's segments"),
             log_segments: gauge(registry, "log_segments", "Segments of the log"),
@@ -197,12 +205,45 @@ fn seconds(registry: &mut Registry, name: &str, help: &str, first: f64, buckets:
     histogram
 }
 
+impl Dropped {
+    fn register(registry: &mut Registry) -> Self {
+        let dropped = Family::<Reason, Counter>::default();
+        registry.register("events_dropped", "Events answered with 200 that nothing holds", dropped.clone());
+        let because = |reason| dropped.get_or_create_owned(&Reason { reason });
+        Self {
+            unwritten: because("unwritten"),
+            queue_full: because(Bound::Queue.name()),
+            log_full: because(Bound::Log.name()),
+        }
+    }
+
+    /// Of those that were to be dropped at this bound.
+    pub(crate) fn at(&self, bound: Bound) -> &Counter {
+        match bound {
+            Bound::Queue => &self.queue_full,
+            Bound::Log => &self.log_full,
+        }
+    }
+}
+
 impl Refused {
+    /// Of those that were to be refused at this bound.
+    pub(crate) fn at(&self, bound: Bound) -> &Counter {
+        match bound {
+            Bound::Queue => &self.queue_full,
+            Bound::Log => &self.log_full,
+        }
+    }
+
     fn register(registry: &mut Registry) -> Self {
         let refused = Family::<Reason, Counter>::default();
         registry.register("events_refused", "Events refused before anything was written", refused.clone());
         let because = |reason| refused.get_or_create_owned(&Reason { reason });
-        Self { queue_full: because("queue_full"), log_full: because("log_full"), too_large: because("too_large") }
+        Self {
+            queue_full: because(Bound::Queue.name()),
+            log_full: because(Bound::Log.name()),
+            too_large: because("too_large"),
+        }
     }
 }
 

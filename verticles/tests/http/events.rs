@@ -277,3 +277,49 @@ fn the_references_cache_routes_need_the_switch_and_the_token() {
         assert_eq!(client.get(&format!("/cache/fill?token={token}")).status, 503);
     });
 }
+
+#[test]
+fn other_paths_have_levels_and_types_of_their_own_and_the_rest_of_the_route() {
+    let routes = [("HTTP_ROUTES", "/impression/ memory drop,/transaction/ sync refuse")];
+    serve(&routes, async |service| {
+        let mut client = service.client();
+        let impression = client.get("/impression/212313?a=b");
+        assert_eq!((impression.status, impression.header("adtrack-durability")), (200, Some("memory")));
+        let transaction = client.get("/transaction/212313?type=refund");
+        assert_eq!((transaction.status, transaction.header("adtrack-durability")), (200, Some("sync")));
+        assert_eq!(client.get("/event/212313").header("adtrack-durability"), Some("spool"));
+        let types: Vec<_> = service.events().into_iter().map(|event| event.event_type).collect();
+        assert_eq!(types, ["impression", "refund", ""]);
+        assert_eq!(client.get("/impression/unknown").status, 404);
+        assert_eq!(client.get("/impression/").status, 400);
+        assert_eq!(client.get("/impression").status, 404);
+        let asked = client.get_with("/impression/1", "adtrack-durability: stream\r\n");
+        assert_eq!(asked.status, 400);
+        assert!(asked.body.contains("only memory"), "{}", asked.body);
+        assert_eq!(service.counted(r#"adtrack_http_requests_total{route="impression",status="2xx"}"#), 1);
+    });
+}
+
+#[test]
+fn at_a_bound_a_path_that_drops_answers_200_and_says_that_nothing_holds_the_event() {
+    serve(&[("HTTP_ROUTES", "/impression/ memory drop")], async |service| {
+        let mut client = service.client();
+        let dropped = client.get("/impression/212313?type=full");
+        assert_eq!((dropped.status, dropped.header("adtrack-durability")), (200, Some("none")));
+        assert_eq!(dropped.json()["programId"], "212313");
+        assert_eq!(client.get("/event/212313?type=full").status, 503);
+        assert!(service.events().is_empty());
+        let counted = |route| {
+            service.counted(&format!(r#"adtrack_http_events_dropped_total{{route="{route}",reason="log_full"}}"#))
+        };
+        assert_eq!((counted("impression"), counted("event")), (1, 0));
+    });
+}
+
+#[test]
+fn the_usual_path_may_be_set_to_drop_at_a_bound_too() {
+    serve(&[("EVENTS_AT_BOUND", "drop")], async |service| {
+        let dropped = service.client().get("/event/212313?type=full");
+        assert_eq!((dropped.status, dropped.header("adtrack-durability")), (200, Some("none")));
+    });
+}

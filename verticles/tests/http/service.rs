@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use adtrack::drain::{Drain, DrainTimes};
-use adtrack::http::{Acceptor, Admin, AdminOptions, DurabilityPolicy, Listener, Metrics, Samples, Server};
+use adtrack::http::{Acceptor, Admin, AdminOptions, Listener, Metrics, Samples, Server};
 use adtrack_config::{Config, Overrides, SAMPLE_PROGRAMS};
 use adtrack_proto::bus::TRACK;
 use adtrack_proto::bus::{
-    Accepted, CACHE_PURGE, EVENTS_HEALTH, Health, LOOKUP, OVERLOADED, ProgramPage, PutPrograms, STORE_HEALTH,
-    STORE_LIST, STORE_LOOKUP, STORE_PURGE, STORE_PUT, UNAVAILABLE,
+    Accepted, AtBound, Bound, CACHE_PURGE, EVENTS_HEALTH, Health, LOOKUP, OVERLOADED, ProgramPage, PutPrograms,
+    STORE_HEALTH, STORE_LIST, STORE_LOOKUP, STORE_PURGE, STORE_PUT, UNAVAILABLE,
 };
 use adtrack_proto::{Event, Program, ProgramId};
 use prometheus_client::registry::Registry;
@@ -98,9 +98,9 @@ async fn start(rt: TestRuntime, settings: &[(&str, &str)]) -> Service {
     let (public, admin) = (Listener::bind(config.http.listen).unwrap(), Listener::bind(config.admin.listen).unwrap());
     let addresses = (public.address(), admin.address());
     let mut registry = Registry::default();
-    let metrics = Metrics::register(&mut registry);
+    let metrics = Metrics::register(&mut registry, &config.http.routes);
     let registry = Arc::new(registry);
-    let levels = DurabilityPolicy::new(&config.events);
+    let events = Arc::new(config.events);
     let http = Arc::new(config.http);
     let samples = Samples::parse(SAMPLE_PROGRAMS).unwrap();
     let drain = Drain::new(DrainTimes { grace: config.runtime.shutdown_grace, delay: Duration::ZERO });
@@ -119,8 +119,9 @@ async fn start(rt: TestRuntime, settings: &[(&str, &str)]) -> Service {
     rt.deploy(Deploy::new(factory).name("admin").on_loop("io")).await.unwrap();
     let server = {
         let (http, drain, metrics) = (Arc::clone(&http), drain.clone(), metrics.clone());
-        let factory =
-            move || Server::new(Arc::clone(&http), levels.clone(), samples.clone(), drain.clone(), metrics.clone());
+        let factory = move || {
+            Server::new(Arc::clone(&http), Arc::clone(&events), samples.clone(), drain.clone(), metrics.clone())
+        };
         rt.deploy(Deploy::new(factory).name("http").instances(2)).await.unwrap()
     };
     let leaving = drain.clone();
@@ -162,13 +163,14 @@ async fn stub_events(rt: &TestRuntime, behind: &Arc<Behind>) {
         let (taken, clock) = (Arc::clone(&taken), clock.clone());
         async move {
             match track.event.event_type.as_str() {
-                "overloaded" => return Err(Failure::new(OVERLOADED, "the queue is full")),
+                "full" if track.at_bound == AtBound::Drop => return Ok(Accepted::Dropped { bound: Bound::Log }),
+                "overloaded" | "full" => return Err(Failure::new(OVERLOADED, "the queue is full")),
                 "broken" => return Err(Failure::new(UNAVAILABLE, "the disk is full")),
                 "slow" => clock.sleep(Duration::from_millis(400)).await,
                 _ => {}
             }
             taken.events.lock().unwrap().push(track.event);
-            Ok(Accepted { durability: track.durability })
+            Ok(Accepted::Held { durability: track.durability })
         }
     };
     rt.stub(TRACK, track).await.unwrap();

@@ -19,7 +19,7 @@ fn every_answer_names_the_level_that_was_asked_for() {
         let run = fixture.run(&rt).await;
         for level in Durability::ALL {
             let accepted = track_at(&rt, level.name(), level).await.unwrap();
-            assert_eq!(accepted, Accepted { durability: level });
+            assert_eq!(accepted, Accepted::Held { durability: level });
         }
         until(&rt, "the stream has all of them", || fixture.stream.stored().len() == 4).await;
         run.stop(&rt).await;
@@ -34,7 +34,7 @@ fn at_memory_the_answer_does_not_wait_for_the_write() {
         track_at(&rt, "m", Durability::Memory).await.unwrap();
         assert_eq!(run.metrics.writes.get(), 0, "answered before the turn is written");
         until(&rt, "it is written all the same", || in_log(&fixture.folder()) == ["m"]).await;
-        assert_eq!(run.metrics.dropped.get(), 0);
+        assert_eq!(run.metrics.dropped.unwritten.get(), 0);
     });
 }
 
@@ -47,7 +47,7 @@ fn at_memory_what_cannot_be_written_afterwards_is_counted() {
         fs::write(fixture.folder(), "in the way").unwrap();
         let (accepted, _) = track_together_at(&rt, ids(0..3), Durability::Memory).await;
         assert_eq!(accepted.len(), 3);
-        until(&rt, "the loss is counted", || run.metrics.dropped.get() == 3).await;
+        until(&rt, "the loss is counted", || run.metrics.dropped.unwritten.get() == 3).await;
     });
 }
 
@@ -113,7 +113,7 @@ fn whoever_waits_for_a_sync_of_an_intake_that_panics_is_told() {
 fn a_sync_that_the_settings_do_not_allow_is_refused() {
     TestRuntime::paused(|rt| async move {
         let mut fixture = Fixture::without_stream();
-        fixture.events.durability_allowed.clear();
+        fixture.events.may_sync = false;
         let _run = fixture.run(&rt).await;
         assert!(is_unavailable(&track_at(&rt, "m", Durability::Sync).await));
     });

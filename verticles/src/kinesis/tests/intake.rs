@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::atomic::Ordering;
 
-use adtrack_proto::bus::{OVERLOADED, UNAVAILABLE};
+use adtrack_proto::bus::{Bound, OVERLOADED, UNAVAILABLE};
 
 use super::*;
 use crate::kinesis::spool::directory::OpenError;
@@ -186,7 +186,11 @@ fn an_event_whose_caller_went_away_is_in_the_log_all_the_same() {
         let mut caller = JoinSet::new();
         caller.spawn_local(async move {
             let mut request = std::pin::pin!(
-                bus.request(TRACK, Track { event: event("m"), durability: Durability::Spool }).into_future()
+                bus.request(
+                    TRACK,
+                    Track { event: event("m"), durability: Durability::Spool, at_bound: AtBound::Refuse }
+                )
+                .into_future()
             );
             let polled =
                 std::future::poll_fn(|cx| std::task::Poll::Ready(request.as_mut().poll(cx).is_pending())).await;
@@ -292,5 +296,32 @@ fn a_healthy_log_without_a_stream_says_so() {
         let health = health(&rt).await;
         assert_eq!((health.name, health.up, health.accepting), ("event log", true, true));
         assert!(health.detail.contains("no stream is configured"), "{health:?}");
+    });
+}
+
+#[test]
+fn an_event_that_may_be_dropped_at_a_bound_is_answered_so_and_counted_and_no_other_is() {
+    TestRuntime::paused(|rt| async move {
+        let mut fixture = Fixture::with_stream();
+        fixture.events.loop_queue_events_max = 2;
+        fixture.stream.always(Answer::Hang);
+        let run = fixture.run(&rt).await;
+        let ask = |id: &'static str, at_bound| {
+            let track = Track { event: event(id), durability: Durability::Memory, at_bound };
+            rt.bus().request(TRACK, track)
+        };
+        let taken = Accepted::Held { durability: Durability::Memory };
+        // All of one turn: nothing is written in between.
+        let (first, second, third, fourth) = tokio::join!(
+            ask("1", AtBound::Drop),
+            ask("2", AtBound::Refuse),
+            ask("3", AtBound::Drop),
+            ask("4", AtBound::Refuse)
+        );
+        assert_eq!((first.unwrap(), second.unwrap()), (taken, taken));
+        assert_eq!(third.unwrap(), Accepted::Dropped { bound: Bound::Queue });
+        assert_eq!(code(&fourth.unwrap_err()), Some(OVERLOADED));
+        assert_eq!((run.metrics.dropped.queue_full.get(), run.metrics.refused.queue_full.get()), (1, 1));
+        until(&rt, "the others are written", || in_log(&fixture.folder()) == ["1", "2"]).await;
     });
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adtrack_config::{self as config, EventsConfig, KinesisConfig};
-use adtrack_proto::bus::{Accepted, AskHealth, Durability, EVENTS_HEALTH, Health, TRACK, Track};
+use adtrack_proto::bus::{Accepted, AskHealth, AtBound, Durability, EVENTS_HEALTH, Health, TRACK, Track};
 use adtrack_proto::{Event, Program, ProgramId};
 use prometheus_client::registry::Registry;
 use tempfile::TempDir;
@@ -52,6 +52,8 @@ fn events_config() -> EventsConfig {
         durability: config::Durability::Spool,
         durability_allowed: vec![config::Durability::Memory, config::Durability::Sync, config::Durability::Stream],
         durability_timeout: Duration::from_secs(5),
+        at_bound: config::AtBound::Refuse,
+        may_sync: true,
         segment_bytes_max: 67_108_864,
         log_bytes_max: 1_073_741_824,
         kept_bytes_max: 268_435_456,
@@ -180,7 +182,10 @@ async fn track(rt: &TestRuntime, message_id: &str) -> Result<Accepted, RequestEr
 }
 
 async fn track_at(rt: &TestRuntime, message_id: &str, durability: Durability) -> Result<Accepted, RequestError> {
-    rt.bus().request(TRACK, Track { event: event(message_id), durability }).timeout(Duration::from_secs(5)).await
+    rt.bus()
+        .request(TRACK, Track { event: event(message_id), durability, at_bound: AtBound::Refuse })
+        .timeout(Duration::from_secs(5))
+        .await
 }
 
 /// Tracks events together, as requests that arrive in one turn of the loop; gives the ids that were accepted, and why
@@ -197,9 +202,9 @@ async fn track_together_at(
     let mut asked = JoinSet::new();
     for id in ids {
         let bus = rt.bus().clone();
-        asked.spawn_local(
-            async move { (id.clone(), bus.request(TRACK, Track { event: event(&id), durability }).await) },
-        );
+        asked.spawn_local(async move {
+            (id.clone(), bus.request(TRACK, Track { event: event(&id), durability, at_bound: AtBound::Refuse }).await)
+        });
     }
     let mut accepted = Vec::new();
     let mut refused = Vec::new();

@@ -472,7 +472,12 @@ fn on_real_loops_every_event_is_shipped_exactly_once_and_the_log_is_empty_in_the
                 let bus = rt.bus().clone();
                 async move {
                     for id in ids(caller * 50..caller * 50 + 50) {
-                        bus.request(TRACK, Track { event: event(&id), durability: Durability::Spool }).await.unwrap();
+                        bus.request(
+                            TRACK,
+                            Track { event: event(&id), durability: Durability::Spool, at_bound: AtBound::Refuse },
+                        )
+                        .await
+                        .unwrap();
                     }
                 }
             })
