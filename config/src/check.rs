@@ -134,6 +134,7 @@ fn kinesis(r: &mut Reader<'_>) -> KinesisConfig {
         batch_records_max: r.number("kinesis.batch_records_max", 1..=500),
         batch_bytes_max: r.number("kinesis.batch_bytes_max", 1024..=10_485_760),
         record_bytes_max: r.number("kinesis.record_bytes_max", 1024..=10_485_760),
+        ordered: r.truth("kinesis.ordered"),
         in_flight_max: r.number("kinesis.in_flight_max", 1..=256),
         queue_events_max: r.number("kinesis.queue_events_max", 1..=10_000_000),
         attempt_timeout: r.millis("kinesis.attempt_timeout_ms", 10..=60_000),

@@ -189,6 +189,8 @@ pub struct KinesisConfig {
     pub batch_bytes_max: usize,
     /// Largest record in bytes, key included.
     pub record_bytes_max: usize,
+    /// Whether events of one partition key reach the stream in order.
+    pub ordered: bool,
     /// `PutRecords` calls under way at a time.
     pub in_flight_max: usize,
     /// Events in memory on their way to the stream.

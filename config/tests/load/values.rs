@@ -57,6 +57,7 @@ const CASES: &[(&str, &[&str], &[&str])] = &[
     ),
     ("kinesis.batch_records_max", &["1", "500"], &["0", "501"]),
     ("kinesis.batch_bytes_max", &["1048576", "10485760"], &["1023", "10485761"]),
+    ("kinesis.ordered", &["true", "false"], &["yes"]),
     ("kinesis.linger_ms", &["0", "10000"], &["10001"]),
     ("events.segment_bytes_max", &["65536", "536870912"], &["65535", "1073741825"]),
     ("data.dir", &["d", "/var/lib/adtrack"], &["", "a\nb"]),

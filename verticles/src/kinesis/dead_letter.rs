@@ -1,8 +1,6 @@
 //! Records the stream refuses for good: kept in a file of their own, so that they are neither lost nor in the way.
 
-use bytes::Bytes;
-
-use super::record::Record;
+use super::entry::Entry;
 use super::spool::name::{Kind, SegmentName};
 use super::spool::segment;
 use super::spool::writer::{AppendError, Writer};
@@ -30,20 +28,21 @@ impl DeadLetters {
         self.writer.open_segment()
     }
 
-    /// Keeps a record; gives the bytes it takes.
+    /// Keeps the records of an entry; gives the bytes they take.
     ///
     /// # Errors
-    /// It could not be written.
-    pub(crate) fn keep(&mut self, record: &Record, now_ms: u64) -> Result<u64, AppendError> {
-        let mut frame = Vec::new();
-        // A record came out of a frame, so it fits one.
-        if let Err(error) = segment::push_frame(&mut frame, |out| out.extend_from_slice(record.payload())) {
-            tracing::error!(%error, key = record.key(), "a record that cannot be kept");
-            return Ok(0);
+    /// They could not be written.
+    pub(crate) fn keep(&mut self, entry: &Entry, now_ms: u64) -> Result<u64, AppendError> {
+        let mut frames = Vec::new();
+        for record in entry.records() {
+            // A record came out of a frame, so it fits one.
+            if let Err(error) = segment::push_frame(&mut frames, |out| out.extend_from_slice(record.payload())) {
+                tracing::error!(%error, key = record.key(), "a record that cannot be kept");
+            }
         }
-        if self.writer.must_roll(frame.len()) {
+        if self.writer.must_roll(frames.len()) {
             self.writer.close();
         }
-        self.writer.append(&Bytes::from(frame), now_ms).map(|appended| appended.grown_bytes)
+        self.writer.append(&frames, now_ms).map(|appended| appended.grown_bytes)
     }
 }

@@ -8,7 +8,6 @@ use vertebra::Context;
 use super::batch::Take;
 use super::client::{Outcome, PutError, StreamClient};
 use super::entry::{self, Entry};
-use super::record::Record;
 use super::retry::{self, Count, Judged};
 use super::shipper::Shipper;
 
@@ -118,51 +117,54 @@ impl<C: StreamClient> UnderWay<C> {
                 state.acks.stored(record.key());
             }
             drop(state);
-            shipper.settle(judged.stored.iter().flat_map(Entry::records), self.ctx.clock());
+            shipper.settle(&judged.stored, self.ctx.clock());
         }
         let progress = !judged.stored.is_empty();
         let mut again = Again { groups: judged.again, pause: judged.pause, progress };
         if !judged.dead.is_empty() {
             self.bury(judged.dead, judged.trouble.as_ref(), &mut again);
         }
-        for group in again.groups.iter().chain([&judged.apart]) {
+        for group in &again.groups {
             let retried = Count::of(group);
             metrics.retried.inc_by(retried.events as u64);
             metrics.entries_retried.inc_by(retried.entries as u64);
         }
-        if !judged.apart.is_empty() {
-            shipper.give_back(judged.apart, self.ctx.clock().now());
+        for entry in judged.apart {
+            metrics.retried.inc_by(entry.events() as u64);
+            metrics.entries_retried.inc_by(entry.events() as u64);
+            shipper.take_apart(entry, self.ctx.clock().now());
         }
         again
     }
 
     /// Keeps records that are refused for good in their file; those that cannot be kept there are tried again.
-    fn bury(&self, dead: Vec<Record>, trouble: Option<&PutError>, again: &mut Again) {
+    fn bury(&self, dead: Vec<Entry>, trouble: Option<&PutError>, again: &mut Again) {
         let shipper = self.ctx.verticle();
         let now_ms = u64::try_from(self.ctx.clock().unix_ms()).unwrap_or(0);
         let reason = trouble.map_or_else(|| "longer than a record may be".to_owned(), ToString::to_string);
         let mut kept = Vec::new();
-        for record in dead {
-            let keeping = shipper.state.borrow_mut().dead_letters.keep(&record, now_ms);
+        for entry in dead {
+            let keeping = shipper.state.borrow_mut().dead_letters.keep(&entry, now_ms);
             match keeping {
                 Ok(bytes) => {
                     shipper.log.kept(bytes);
                     tracing::error!(
-                        key = record.key(),
+                        key = entry.partition_key(),
                         reason,
                         "the stream refuses an event: it is kept in a .dead file"
                     );
-                    kept.push(record);
+                    kept.push(entry);
                 }
                 Err(error) => {
-                    tracing::error!(%error, key = record.key(), "an event the stream refuses cannot be kept");
-                    again.groups.push(vec![Entry::single(record)]);
+                    let key = entry.partition_key();
+                    tracing::error!(%error, key, "an event the stream refuses cannot be kept");
+                    again.groups.push(vec![entry]);
                     again.pause = true;
                 }
             }
         }
-        shipper.log.metrics().dead_lettered.inc_by(kept.len() as u64);
-        shipper.settle(kept.iter(), self.ctx.clock());
+        shipper.log.metrics().dead_lettered.inc_by(entry::events(&kept) as u64);
+        shipper.settle(&kept, self.ctx.clock());
         // The cleaner looks whether more is kept than may be.
         shipper.finished.ring();
     }

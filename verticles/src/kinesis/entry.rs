@@ -66,6 +66,20 @@ impl Entry {
         self.records
     }
 
+    /// What decides on the shard, made into the number of a lane: the same for entries of one partition key.
+    pub fn lane(&self) -> u16 {
+        let hash = match self.explicit_hash_key {
+            Some(key) => crc32c::crc32c(&key.to_le_bytes()),
+            None => crc32c::crc32c(&self.partition_key),
+        };
+        (hash & 0xffff) as u16
+    }
+
+    /// Whether it was read back from the log: it has waited before, and may wait for what comes now.
+    pub fn is_backlog(&self) -> bool {
+        self.records.first().is_some_and(Record::is_backlog)
+    }
+
     /// What it counts against the limits of the service: data and key, in bytes.
     pub fn bytes(&self) -> usize {
         self.data.len() + self.partition_key.len()

@@ -33,6 +33,7 @@ mod dispatch;
 pub mod entry;
 mod hand_over;
 mod intake;
+pub mod lanes;
 mod left;
 mod log;
 mod metrics;

@@ -16,6 +16,7 @@ pub struct Record {
     key: Bytes,
     segment: SegmentName,
     end: u64,
+    backlog: bool,
 }
 
 /// The longest partition key the service takes, in characters.
@@ -31,7 +32,7 @@ impl Record {
             Some(id) if id.chars().count() <= KEY_CHARS_MAX => payload.slice_ref(id.as_bytes()),
             _ => Bytes::from(format!("{:08x}", crc32c::crc32c(&payload))),
         };
-        Self { payload, key, segment, end }
+        Self { payload, key, segment, end, backlog: false }
     }
 
     /// The records of whole frames, which begin in their segment at `offset`, in bytes.
@@ -41,6 +42,17 @@ impl Record {
             end += (FRAME_OVERHEAD + payload.len()) as u64;
             Self::new(payload, segment, end)
         })
+    }
+
+    /// The same, read back from the log.
+    #[must_use]
+    pub fn read_back(self) -> Self {
+        Self { backlog: true, ..self }
+    }
+
+    /// Whether it was read back from the log.
+    pub fn is_backlog(&self) -> bool {
+        self.backlog
     }
 
     /// What is sent: a `TrackingEvent`.

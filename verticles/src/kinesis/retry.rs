@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::client::{Outcome, PutError};
 use super::entry::{self, Entry};
-use super::record::Record;
 
 /// What a call means for the entries that were in it: each is in exactly one of the lists.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -13,10 +12,10 @@ pub struct Judged {
     pub stored: Vec<Entry>,
     /// To be sent again, each group in a call of its own, in order.
     pub again: Vec<Vec<Entry>>,
-    /// The records of entries that were refused, each as an entry of its own, to be sent again in any company.
+    /// To be taken apart, so that their records are sent again each as an entry of its own.
     pub apart: Vec<Entry>,
-    /// The stream will never take them.
-    pub dead: Vec<Record>,
+    /// The stream will never take them; each of one record.
+    pub dead: Vec<Entry>,
     /// How many were turned away because the stream is at its limit.
     pub throttled: Count,
     /// Whether to wait before sending again.
@@ -71,12 +70,8 @@ pub fn judge(sent: Vec<Entry>, answer: Result<Vec<Outcome>, PutError>, tries: u3
 /// Entries longer than an entry may be, which are not to be sent: those of several records are taken apart, and a record
 /// alone is never taken.
 pub fn oversized(entries: Vec<Entry>) -> Judged {
-    let (lone, several): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(|entry| entry.events() == 1);
-    Judged {
-        dead: lone.into_iter().flat_map(Entry::into_records).collect(),
-        apart: several.into_iter().flat_map(Entry::apart).collect(),
-        ..Judged::default()
-    }
+    let (dead, apart) = entries.into_iter().partition(|entry| entry.events() == 1);
+    Judged { dead, apart, ..Judged::default() }
 }
 
 fn each_by_its_outcome(sent: Vec<Entry>, outcomes: &[Outcome]) -> Judged {
@@ -129,7 +124,7 @@ mod tests {
 
     use super::*;
     use crate::kinesis::entry::tests::{entries, entry, several};
-    use crate::kinesis::record::tests::record;
+    use crate::kinesis::record::Record;
 
     fn failed() -> Outcome {
         Outcome::Failed("InternalFailure".into())
@@ -162,16 +157,16 @@ mod tests {
         let judged = judge(entries(&["a", "b", "c"]), refusal(), 50, true);
         assert_eq!(judged.again, [entries(&["a"]), entries(&["b", "c"])]);
         assert!(!judged.pause && judged.dead.is_empty());
-        assert_eq!(judge(entries(&["a"]), refusal(), 0, true).dead, [record("a")]);
+        assert_eq!(judge(entries(&["a"]), refusal(), 0, true).dead, entries(&["a"]));
     }
 
     #[test]
     fn a_lone_entry_of_several_records_that_is_refused_or_too_long_is_taken_apart() {
         let judged = judge(vec![several(&["a", "b"])], refusal(), 0, true);
-        assert_eq!((judged.apart, judged.dead.len(), judged.again.len()), (entries(&["a", "b"]), 0, 0));
+        assert_eq!((judged.apart, judged.dead.len(), judged.again.len()), (vec![several(&["a", "b"])], 0, 0));
         assert!(judged.trouble.is_some());
         let judged = oversized(vec![several(&["a", "b"]), entry("c")]);
-        assert_eq!((judged.apart, judged.dead), (entries(&["a", "b"]), vec![record("c")]));
+        assert_eq!((judged.apart, judged.dead), (vec![several(&["a", "b"])], entries(&["c"])));
     }
 
     #[test]
@@ -188,7 +183,7 @@ mod tests {
         for tries in 0..9 {
             assert_eq!(judge(entries(&["a"]), refusal(), tries, false).again, [entries(&["a"])]);
         }
-        assert_eq!(judge(entries(&["a"]), refusal(), 9, false).dead, [record("a")]);
+        assert_eq!(judge(entries(&["a"]), refusal(), 9, false).dead, entries(&["a"]));
     }
 
     #[test]
@@ -233,7 +228,8 @@ mod tests {
             prop_assert!(judged.again.iter().all(|group| !group.is_empty() && in_order(group)));
             prop_assert!(in_order(&judged.stored) && in_order(&judged.apart));
             let entries = judged.stored.into_iter().chain(judged.again.into_iter().flatten()).chain(judged.apart);
-            let mut after: Vec<Record> = entries.flat_map(Entry::into_records).chain(judged.dead).collect();
+            let entries = entries.chain(judged.dead);
+            let mut after: Vec<Record> = entries.flat_map(Entry::into_records).collect();
             after.sort_by_key(index);
             prop_assert_eq!(after, sent.into_iter().flat_map(Entry::into_records).collect::<Vec<_>>());
         }

@@ -34,7 +34,9 @@ use crate::drain::unless;
 ///   growing pauses, for as long as it takes. A record the stream refuses for good goes to a `.dead` file.
 /// * Delivery is at least once: what was in a call before a crash, or in one whose answer did not come, is sent again. What
 ///   the stream has is written down after each call, in a cursor, so that no more than that comes twice.
-/// * Order is kept within a batch; not between batches, nor between loops.
+/// * What comes in memory goes before what is read back, so that a backlog holds nobody up.
+/// * Order is kept within a batch; between batches only when a setting asks for it, and then within a partition key, for
+///   events of one loop that come the same way, in memory or by the log.
 /// * `stop` goes on shipping what is in memory for the time that the drain gives; what is left then stays in the log.
 pub struct Shipper<C> {
     pub(super) log: Arc<EventLog>,
@@ -79,7 +81,7 @@ impl<C: StreamClient> Shipper<C> {
             linger: config.linger,
         };
         let state = State {
-            batcher: Batcher::new(limits),
+            batcher: if config.ordered { Batcher::new(limits).ordered() } else { Batcher::new(limits) },
             tracker: Tracker::default(),
             progress: Progress::default(),
             cursor: Cursor::new(log.directory().path(), Vec::new()),
@@ -124,12 +126,20 @@ impl<C: StreamClient> Shipper<C> {
         self.work.ring();
     }
 
-    /// Nobody needs these records any more.
-    pub(super) fn settle<'a>(&self, records: impl Iterator<Item = &'a Record> + Clone, clock: &Clock) {
-        let step = Step::of(records.clone());
+    /// Takes an entry apart; its records go in its place.
+    pub(super) fn take_apart(&self, entry: Entry, now: Duration) {
+        self.state.borrow_mut().batcher.take_apart(entry, now);
+        self.work.ring();
+    }
+
+    /// Nobody needs the records in these any more.
+    pub(super) fn settle(&self, entries: &[Entry], clock: &Clock) {
+        let records = || entries.iter().flat_map(Entry::records);
+        let step = Step::of(records());
         let mut state = self.state.borrow_mut();
+        entries.iter().for_each(|entry| state.batcher.settled(entry));
         let (mut settled, mut bytes) = (0, 0);
-        for record in records {
+        for record in records() {
             state.tracker.settled(record.segment(), 1);
             state.acks.refused(record.key());
             settled += 1;
@@ -142,6 +152,8 @@ impl<C: StreamClient> Shipper<C> {
         drop(state);
         self.note_cursor(noted);
         self.gauge();
+        // The next of a lane may go.
+        self.work.ring();
         self.room.ring();
         self.finished.ring();
     }

@@ -37,6 +37,7 @@ pub(crate) fn kinesis_config() -> KinesisConfig {
         batch_records_max: 500,
         batch_bytes_max: 4_500_000,
         record_bytes_max: 1_048_576,
+        ordered: false,
         in_flight_max: 4,
         queue_events_max: 20_000,
         attempt_timeout: Duration::from_secs(5),

@@ -96,6 +96,50 @@ fn records_that_a_stream_does_not_take_wait_in_company_and_hold_nobody_up() {
 }
 
 #[test]
+fn in_order_a_call_holds_one_event_of_a_key_and_the_next_waits_for_its_answer() {
+    TestRuntime::paused(|rt| async move {
+        let mut fixture = Fixture::with_stream();
+        fixture.kinesis.ordered = true;
+        fixture.stream.then(Answer::Outcomes(vec![failed(), Outcome::Stored(None)]));
+        let run = fixture.run(&rt).await;
+        let tracked = ["a", "b", "a", "c", "a"];
+        track_together(&rt, tracked.map(str::to_owned)).await;
+        until(&rt, "all are there", || fixture.stream.stored().len() == tracked.len()).await;
+        let calls = fixture.stream.calls();
+        assert_eq!(calls[0], ["a", "b", "c"]);
+        let behind: Vec<String> = calls[1..].iter().flatten().cloned().collect();
+        assert_eq!(behind.iter().filter(|key| *key == "a").count(), 3, "{calls:?}");
+        assert!(calls.iter().all(|call| call.iter().filter(|key| *key == "a").count() <= 1), "{calls:?}");
+        until(&rt, "the log is empty", || fixture.segments() == 0).await;
+        run.stop(&rt).await;
+    });
+}
+
+#[test]
+fn what_comes_now_does_not_wait_for_what_was_left_by_an_earlier_run() {
+    TestRuntime::paused(|rt| async move {
+        let mut fixture = Fixture::with_stream();
+        fixture.kinesis.in_flight_max = 1;
+        fixture.kinesis.batch_records_max = 100;
+        fixture.stream.always(down());
+        let run = fixture.run(&rt).await;
+        track_together(&rt, ids(0..10_000)).await;
+        run.kill(&rt).await;
+        // Each call takes its time.
+        fixture.stream.always(Answer::After(rt.clock().clone(), Duration::from_millis(100)));
+        let run = fixture.run(&rt).await;
+        until(&rt, "the backlog is being shipped", || fixture.stream.stored().len() >= 1_000).await;
+        let before = fixture.stream.stored().len();
+        track(&rt, "now").await.unwrap();
+        until(&rt, "it is there", || fixture.stream.stored().iter().any(|id| id == "now")).await;
+        let between = fixture.stream.stored().len() - before;
+        assert!(between <= 300, "{between} others went before it, in no more than the call under way and its own");
+        until(&rt, "the log is empty", || fixture.segments() == 0).await;
+        run.stop(&rt).await;
+    });
+}
+
+#[test]
 fn a_stream_that_is_down_is_tried_with_growing_pauses_and_used_within_five_seconds_of_its_return() {
     TestRuntime::paused(|rt| async move {
         let fixture = Fixture::with_stream();

@@ -3,6 +3,9 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use vertebra::Clock;
 
 use crate::kinesis::client::{Outcome, PutError, StreamClient};
 use crate::kinesis::entry::Entry;
@@ -33,6 +36,8 @@ pub(super) enum Answer {
     Error(PutError),
     /// Everything is stored, and the answer does not arrive.
     StoredButLost,
+    /// Everything is stored, and the answer takes so long.
+    After(Clock, Duration),
     /// Nothing, for ever.
     Hang,
 }
@@ -92,6 +97,10 @@ impl StubStream {
                 inner.stored.extend_from_slice(keys);
                 None
             }
+            Answer::After(..) => {
+                inner.stored.extend_from_slice(keys);
+                Some(Ok(vec![Outcome::Stored(None); keys.len()]))
+            }
             Answer::Hang => None,
         }
     }
@@ -100,6 +109,13 @@ impl StubStream {
 impl StreamClient for StubStream {
     async fn put_records(&self, entries: &[Entry]) -> Result<Vec<Outcome>, PutError> {
         let keys: Vec<String> = entries.iter().map(|entry| entry.partition_key().to_owned()).collect();
+        let takes = match &self.lock().always {
+            Some(Answer::After(clock, takes)) => Some((clock.clone(), *takes)),
+            _ => None,
+        };
+        if let Some((clock, takes)) = takes {
+            clock.sleep(takes).await;
+        }
         match self.answer(&keys) {
             Some(answer) => answer,
             None => pending().await,
