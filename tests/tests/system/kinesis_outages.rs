@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use adtrack_tests::adtrack::Adtrack;
-use adtrack_tests::kinesis_server::{Faults, KinesisServer, Operation, RecordFault};
+use adtrack_tests::kinesis_server::{CallFault, Faults, KinesisServer, Operation, RecordFault};
 use adtrack_tests::load::{self, Until};
 use http::StatusCode;
 
@@ -92,6 +92,12 @@ async fn a_stream_that_fails_in_every_way_gets_every_event_in_the_end() {
         Faults::default().refuse_next(2, 400, "ExpiredTokenException"),
         Faults::default().drop_next(2),
         Faults::default().hang_next(2, 2_000),
+        Faults::default().next(2, CallFault::CloseBefore),
+        Faults::default().next(2, CallFault::Stall { ms: 2_000 }),
+        Faults::default().next(2, CallFault::SlowBody { byte_ms: 1_000 }),
+        Faults::default().next(2, CallFault::CutShort),
+        Faults::default().next(2, CallFault::Fewer(1)),
+        Faults::default().next(2, CallFault::More(1)),
         Faults::default().fail_records(1.0, RecordFault::Throughput),
         Faults::default(),
     ];
@@ -102,7 +108,11 @@ async fn a_stream_that_fails_in_every_way_gets_every_event_in_the_end() {
     }
     let accepted = accepted(&load.finish());
     let delivered = until_delivered(&kinesis, &accepted, DEADLINE * 2).await;
-    println!("stream failing in seven ways: {} answered, none missing, {} twice", accepted.len(), delivered.duplicates);
+    println!(
+        "stream failing in thirteen ways: {} answered, none missing, {} twice",
+        accepted.len(),
+        delivered.duplicates
+    );
     assert_eq!(metric(&service, "adtrack_kinesis_events_dead_lettered_total").await, 0.0);
 }
 

@@ -17,4 +17,5 @@ mod log_readers;
 mod programs;
 mod redis_outages;
 mod stream;
+mod stream_refusals;
 mod support;
