@@ -61,8 +61,7 @@ impl Contents {
 
     /// How long this event took from its making to the stream; both clocks are this machine's. Nothing when it is not there.
     pub(crate) fn age_ms(&self, id: u128) -> Option<u64> {
-        // A UUID of version 7 begins with its time.
-        self.events.get(&id).map(|(_count, arrived_ms)| arrived_ms.saturating_sub((id >> 80) as u64))
+        self.events.get(&id).map(|(_count, arrived_ms)| arrived_ms.saturating_sub(made_ms(id)))
     }
 
     /// Different events.
@@ -78,5 +77,47 @@ impl Contents {
     /// Records that are no events.
     pub(crate) fn foreign(&self) -> u64 {
         self.foreign
+    }
+}
+
+/// When an event was made, milliseconds since 1970: a UUID of version 7 begins with it.
+pub(crate) fn made_ms(id: u128) -> u64 {
+    (id >> 80) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use adtrack_proto::wire::TrackingEvent;
+    use prost::Message;
+
+    use super::*;
+
+    fn payload(id: &str) -> Vec<u8> {
+        TrackingEvent { message_id: id.to_owned(), ..TrackingEvent::default() }.encode_to_vec()
+    }
+
+    #[test]
+    fn events_are_told_from_copies_and_from_what_is_none() {
+        const ID: &str = "01a1fc48-7b71-7261-af5d-86f353ed1cd4";
+        let mut contents = Contents::default();
+        let mut looked = 0;
+        for (data, arrived_ms) in
+            [(payload(ID), 1_795_233_971_057), (payload(ID), 1_795_233_979_999), (b"x".to_vec(), 0)]
+        {
+            let record = StoredRecord {
+                shard_id: String::new(),
+                sequence_number: String::new(),
+                partition_key: String::new(),
+                data: data.into(),
+                arrived_ms,
+            };
+            contents.take(&record, &mut |_payload: &[u8]| looked += 1);
+        }
+        let id = uuid(ID).unwrap();
+        assert_eq!((contents.distinct(), contents.duplicates(), contents.foreign(), looked), (1, 1, 1, 2));
+        assert_eq!((made_ms(id), contents.age_ms(id)), (1_795_233_971_057, Some(0)), "the first copy counts");
+        assert!(contents.has(id) && !contents.has(7) && contents.age_ms(7).is_none());
     }
 }

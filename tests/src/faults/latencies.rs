@@ -27,6 +27,11 @@ impl Latencies {
         self.sorted_us.iter().copied()
     }
 
+    /// How many are longer than so many milliseconds.
+    pub fn longer_than_ms(&self, ms: f64) -> usize {
+        self.sorted_us.len() - self.sorted_us.partition_point(|us| f64::from(*us) <= ms * 1_000.0)
+    }
+
     /// The longest, in milliseconds; 0 when there are none.
     pub fn max_ms(&self) -> f64 {
         self.percentile_ms(1.0)
@@ -44,6 +49,7 @@ mod tests {
             [0.0, 0.5, 0.99, 0.999, 1.0].map(|share| latencies.percentile_ms(share)),
             [1.0, 500.0, 990.0, 999.0, 1_000.0]
         );
+        assert_eq!(latencies.longer_than_ms(990.0), 10);
         assert_eq!(Latencies::of([7]).percentile_ms(0.5), 0.007);
         assert_eq!(Latencies::default().max_ms(), 0.0);
     }

@@ -9,6 +9,9 @@ use super::load::Loaded;
 use super::stand::Stand;
 use crate::faults::RunError;
 
+/// The figure of every scenario.
+const LOST: &str = "lost";
+
 /// One figure with what was asked of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
@@ -95,7 +98,7 @@ impl Row {
             latencies: Latencies::of(loaded.answers.iter().filter(|a| a.status == 200).map(|a| a.latency_us)),
             checks: Vec::new(),
         };
-        row.check(Check::at_most("lost", row.lost, 0));
+        row.check(Check::at_most(LOST, row.lost, 0));
         row.check(Check::at_most("records in the stream that are no events", stand.contents.foreign(), 0));
         row.check_ledger(&stand.ledger);
         Ok(row)
@@ -111,9 +114,9 @@ impl Row {
         if ledger.looks() == 0 {
             return;
         }
-        let found = ledger.imbalance().map_or_else(|| "balanced".to_owned(), ToString::to_string);
+        let found = ledger.uneven().map_or_else(|| "even".to_owned(), ToString::to_string);
         let what = format!("/admin/ledger, looked at {} times", ledger.looks());
-        self.check(Check::new(what, found, "balanced", ledger.imbalance().is_none()));
+        self.check(Check::new(what, found, "even", ledger.uneven().is_none()));
     }
 
     /// Adds another round of the same scenario. Its figures are the caller's to join.
@@ -124,6 +127,9 @@ impl Row {
         self.duplicates += round.duplicates;
         self.lost += round.lost;
         latencies.extend(round.latencies.us());
+        // What every round is asked is told once, unless it was missed: `lost` is summed up, and so the caller's.
+        let missed = round.checks.iter().filter(|check| !check.is_met && check.what != LOST);
+        self.checks.extend(missed.cloned());
     }
 
     /// A line without anything in it yet.

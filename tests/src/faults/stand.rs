@@ -24,6 +24,7 @@ pub(crate) const ACCESS_KEY: &str = "key-of-the-start";
 pub(crate) const PATH: &str = "/event/212313?type=click";
 const CREDENTIALS: &str = "credentials";
 const CONNECTIONS: usize = 64;
+const BETWEEN_LEDGERS: Duration = Duration::from_millis(200);
 const SILENCE: Duration = Duration::from_millis(500);
 const SETTLE_MAX: Duration = Duration::from_secs(10);
 
@@ -34,6 +35,8 @@ pub(crate) struct Stand {
     pub(crate) service: Adtrack,
     pub(crate) contents: Contents,
     pub(crate) ledger: Ledger,
+    /// When the ledger was asked for last.
+    looked_at: Option<Instant>,
     home: tempfile::TempDir,
     runtime: tokio::runtime::Runtime,
 }
@@ -74,7 +77,8 @@ impl Stand {
         write_credentials(home.path(), ACCESS_KEY)?;
         let service = change(settings(&kinesis.endpoint(), home.path())).start()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { kinesis, service, contents: Contents::default(), ledger: Ledger::default(), home, runtime })
+        let (contents, ledger) = (Contents::default(), Ledger::default());
+        Ok(Self { kinesis, service, contents, ledger, looked_at: None, home, runtime })
     }
 
     /// Asks for events at this rate on 64 connections.
@@ -104,11 +108,16 @@ impl Stand {
 
     /// Asks for the ledger alone.
     pub(crate) fn look_at_ledger(&mut self) {
+        // Who waits looks two hundred times a second; so much is a load of its own.
+        if self.looked_at.is_some_and(|at| at.elapsed() < BETWEEN_LEDGERS) {
+            return;
+        }
+        self.looked_at = Some(Instant::now());
         // A service that is down, or has none, has no ledger to be wrong.
         if let Ok(answer) = self.runtime.block_on(self.service.admin_get(Ledger::PATH))
             && answer.status == StatusCode::OK
         {
-            self.ledger.take(&answer.json());
+            self.ledger.take(answer.json());
         }
     }
 

@@ -7,6 +7,7 @@ use adtrack_proto::wire::TrackingEvent;
 
 use super::Plan;
 use super::partial::failing;
+use crate::adtrack::Builder;
 use crate::binary::adtrack_binary;
 use crate::faults::error::RunError;
 use crate::faults::load::{Loaded, Pace, Request};
@@ -14,16 +15,16 @@ use crate::faults::report::{Check, Outcome, Row};
 use crate::faults::stand::{STREAM, Stand};
 
 const PROGRAMS: [&str; 3] = ["212312", "212313", "212314"];
+const SETTINGS: [(&str, &str); 2] = [("ADTRACK_KINESIS_ORDERED", "true"), ("ADTRACK_KINESIS_PARTITION_KEY", "program")];
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
 const RATE_PER_S: u32 = 200;
 
 pub(super) fn run(plan: Plan) -> Result<Outcome, RunError> {
-    if !knows_setting("ordered")? {
-        return Ok(Outcome::Skipped("this adtrack has no setting kinesis.ordered".to_owned()));
+    if !knows(&SETTINGS)? {
+        return Ok(Outcome::Skipped("this adtrack lacks kinesis.ordered or kinesis.partition_key".to_owned()));
     }
-    let mut stand = Stand::start(4, |service| {
-        service.env("ADTRACK_KINESIS_ORDERED", "true").env("ADTRACK_KINESIS_PARTITION_KEY", "program")
-    })?;
+    let with = |service: Builder| SETTINGS.iter().fold(service, |service, (name, value)| service.env(name, value));
+    let mut stand = Stand::start(4, with)?;
     stand.kinesis.set_faults(failing(plan.seed));
     // One connection a program: its events have an order to be kept.
     let request = |program| Request::of(&format!("/event/{program}")).numbered();
@@ -65,19 +66,14 @@ impl Order {
     }
 }
 
-/// Whether the binary under test has a setting of this name in its section for Kinesis.
-fn knows_setting(name: &str) -> Result<bool, RunError> {
+/// Whether the binary under test knows these settings.
+fn knows(settings: &[(&str, &str)]) -> Result<bool, RunError> {
     let binary = adtrack_binary().map_err(crate::adtrack::StartError::from)?;
     let dir = tempfile::tempdir()?;
-    let variable = format!("ADTRACK_KINESIS_{}", name.to_uppercase());
     // An unknown variable stops it, and it says so.
-    let output = std::process::Command::new(binary)
-        .arg("check-config")
-        .env_clear()
-        .env(&variable, "true")
-        .current_dir(dir.path())
-        .output()?;
-    Ok(output.status.success())
+    let mut command = std::process::Command::new(binary);
+    command.arg("check-config").env_clear().envs(settings.iter().copied()).current_dir(dir.path());
+    Ok(command.output()?.status.success())
 }
 
 #[cfg(test)]
