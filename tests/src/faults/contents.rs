@@ -18,6 +18,8 @@ pub(crate) struct Contents {
     duplicates: u64,
     /// Records that are no events.
     foreign: u64,
+    /// Events of the record that had most.
+    largest_record: u64,
 }
 
 impl Contents {
@@ -33,14 +35,20 @@ impl Contents {
     }
 
     fn take(&mut self, record: &StoredRecord, look: &mut impl FnMut(&[u8])) {
+        let mut events = 0;
         match aggregated::deaggregate(&record.data) {
-            aggregated::Deaggregated::Aggregate(events) => {
-                for event in events {
+            aggregated::Deaggregated::Aggregate(records) => {
+                for event in records {
                     self.add(event.data, record.arrived_ms, look);
+                    events += 1;
                 }
             }
-            _plain => self.add(&record.data, record.arrived_ms, look),
+            _plain => {
+                self.add(&record.data, record.arrived_ms, look);
+                events = 1;
+            }
         }
+        self.largest_record = self.largest_record.max(events);
     }
 
     fn add(&mut self, payload: &[u8], arrived_ms: u64, look: &mut impl FnMut(&[u8])) {
@@ -52,6 +60,11 @@ impl Contents {
         let (count, _first) = self.events.entry(id).or_insert((0, arrived_ms));
         *count += 1;
         self.duplicates += u64::from(*count > 1);
+    }
+
+    /// Events of the record that had most.
+    pub(crate) fn largest_record(&self) -> u64 {
+        self.largest_record
     }
 
     /// Whether this event is there.

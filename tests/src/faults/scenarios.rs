@@ -8,6 +8,7 @@ mod outage;
 mod partial;
 mod poison;
 mod recovery;
+mod settings;
 mod shutdown;
 
 use std::time::Duration;
@@ -48,12 +49,13 @@ pub struct Scenario {
 }
 
 /// In the order they are run.
-pub const ALL: [Scenario; 10] = [
+pub const ALL: [Scenario; 11] = [
     Scenario {
         name: "kill9",
         about: "kill -9 at a random instant under load, then a restart on the same directory",
         run: kill::run,
     },
+    Scenario { name: "aggregated", about: "kill9 with many events in one record", run: kill::run_aggregated },
     Scenario { name: "spooled", about: "kill -9 with 256 MiB in the log, then a restart", run: kill::run_spooled },
     Scenario {
         name: "outage",

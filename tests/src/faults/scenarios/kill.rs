@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::Plan;
+use super::settings::knows;
+use crate::adtrack::Builder;
 use crate::faults::error::RunError;
 use crate::faults::latencies::Latencies;
 use crate::faults::load::{Pace, Request};
@@ -11,6 +13,7 @@ use crate::faults::stand::{PATH, Stand};
 use crate::kinesis_server::{CallFault, Faults, Operation, RecordFault};
 use crate::wait;
 
+const AGGREGATED: [(&str, &str); 1] = [("ADTRACK_KINESIS_FORMAT", "aggregated")];
 const RATE_PER_S: u32 = 1_000;
 const KILLED_WITHIN_MS: u64 = 3_000;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -23,12 +26,23 @@ const LONG_USER_AGENT_BYTES: usize = 900;
 
 /// Kills it again and again, half of the times with a stream that fails.
 pub(super) fn run(plan: Plan) -> Result<Outcome, RunError> {
-    let rounds = plan.size(10, 200);
-    let mut row = Row::empty("kill9");
+    rounds("kill9", plan, plan.size(10, 200), &[])
+}
+
+/// The same with many events in a record.
+pub(super) fn run_aggregated(plan: Plan) -> Result<Outcome, RunError> {
+    if !knows(&AGGREGATED)? {
+        return Ok(Outcome::Skipped("this adtrack lacks kinesis.format = \"aggregated\"".to_owned()));
+    }
+    rounds("aggregated", plan, plan.size(4, 40), &AGGREGATED)
+}
+
+fn rounds(name: &str, plan: Plan, rounds: u64, settings: &[(&str, &str)]) -> Result<Outcome, RunError> {
+    let mut row = Row::empty(name);
     let (mut latencies, mut slowest, mut allowed, mut undelivered) = (Vec::new(), Duration::ZERO, 0, 0);
     for round in 0..rounds {
         let seed = plan.seed.wrapping_add(round);
-        let killed = round_of(seed, round % 2 == 1)?;
+        let killed = round_of(seed, round % 2 == 1, settings)?;
         row.add(&killed.row, &mut latencies);
         slowest = slowest.max(killed.recovery);
         allowed += killed.duplicates_max;
@@ -62,8 +76,9 @@ struct Killed {
     missing: u64,
 }
 
-fn round_of(seed: u64, with_faults: bool) -> Result<Killed, RunError> {
-    let mut stand = Stand::start(2, |service| service)?;
+fn round_of(seed: u64, with_faults: bool, settings: &[(&str, &str)]) -> Result<Killed, RunError> {
+    let with = |service: Builder| settings.iter().fold(service, |service, (name, value)| service.env(name, value));
+    let mut stand = Stand::start(2, with)?;
     if with_faults {
         let faults = Faults::seeded(seed).only(Operation::PutRecords).fail_records(0.3, RecordFault::Either);
         stand.kinesis.set_faults(faults.share(0.05, CallFault::CloseAfter));
@@ -82,7 +97,8 @@ fn round_of(seed: u64, with_faults: bool) -> Result<Killed, RunError> {
     stand.settle();
     let totals = stand.totals()?;
     let row = Row::account("kill9", &mut stand, &loaded)?;
-    let duplicates_max = totals.doubtful + CALLS_IN_FLIGHT * totals.largest_call;
+    let records = totals.doubtful + CALLS_IN_FLIGHT * totals.largest_call;
+    let duplicates_max = records * stand.contents.largest_record();
     Ok(Killed { row, recovery, duplicates_max, missing: drained.missing as u64 })
 }
 

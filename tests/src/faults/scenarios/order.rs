@@ -7,8 +7,8 @@ use adtrack_proto::wire::TrackingEvent;
 
 use super::Plan;
 use super::partial::failing;
+use super::settings::knows;
 use crate::adtrack::Builder;
-use crate::binary::adtrack_binary;
 use crate::faults::error::RunError;
 use crate::faults::load::{Loaded, Pace, Request};
 use crate::faults::report::{Check, Outcome, Row};
@@ -64,16 +64,6 @@ impl Order {
         self.behind += u64::from(number < *last);
         *last = number.max(*last);
     }
-}
-
-/// Whether the binary under test knows these settings.
-fn knows(settings: &[(&str, &str)]) -> Result<bool, RunError> {
-    let binary = adtrack_binary().map_err(crate::adtrack::StartError::from)?;
-    let dir = tempfile::tempdir()?;
-    // An unknown variable stops it, and it says so.
-    let mut command = std::process::Command::new(binary);
-    command.arg("check-config").env_clear().envs(settings.iter().copied()).current_dir(dir.path());
-    Ok(command.output()?.status.success())
 }
 
 #[cfg(test)]
