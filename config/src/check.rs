@@ -134,6 +134,8 @@ fn kinesis(r: &mut Reader<'_>) -> KinesisConfig {
         batch_records_max: r.number("kinesis.batch_records_max", 1..=500),
         batch_bytes_max: r.number("kinesis.batch_bytes_max", 1024..=10_485_760),
         record_bytes_max: r.number("kinesis.record_bytes_max", 1024..=10_485_760),
+        shard_records_per_s: r.number("kinesis.shard_records_per_s", 0..=1_000_000),
+        shard_bytes_per_s: r.number("kinesis.shard_bytes_per_s", 0..=1_073_741_824),
         ordered: r.truth("kinesis.ordered"),
         in_flight_max: r.number("kinesis.in_flight_max", 1..=256),
         queue_events_max: r.number("kinesis.queue_events_max", 1..=10_000_000),

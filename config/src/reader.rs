@@ -280,6 +280,12 @@ impl From<u16> for Number {
     }
 }
 
+impl From<u32> for Number {
+    fn from(number: u32) -> Self {
+        Self(number.into())
+    }
+}
+
 impl From<u64> for Number {
     fn from(number: u64) -> Self {
         Self(number.try_into().unwrap_or(i64::MAX))
@@ -295,7 +301,10 @@ impl From<usize> for Number {
 /// What a number of this key counts, by the end of its name.
 fn unit(key: &str) -> &'static str {
     let has = |word: &str| key.split(['.', '_']).any(|each| each == word);
-    if has("ms") {
+    // A rate is a number of something.
+    if has("per") {
+        "a whole number"
+    } else if has("ms") {
         "milliseconds as a whole number"
     } else if has("s") {
         "seconds as a whole number"

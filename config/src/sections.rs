@@ -189,6 +189,10 @@ pub struct KinesisConfig {
     pub batch_bytes_max: usize,
     /// Largest record in bytes, key included.
     pub record_bytes_max: usize,
+    /// Records that one shard takes in a second; 0: nothing is paced by it.
+    pub shard_records_per_s: u32,
+    /// Bytes that one shard takes in a second, keys included; 0: nothing is paced by it.
+    pub shard_bytes_per_s: u32,
     /// Whether events of one partition key reach the stream in order.
     pub ordered: bool,
     /// `PutRecords` calls under way at a time.

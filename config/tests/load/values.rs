@@ -57,6 +57,8 @@ const CASES: &[(&str, &[&str], &[&str])] = &[
     ),
     ("kinesis.batch_records_max", &["1", "500"], &["0", "501"]),
     ("kinesis.batch_bytes_max", &["1048576", "10485760"], &["1023", "10485761"]),
+    ("kinesis.shard_records_per_s", &["0", "1000000"], &["-1", "1000001"]),
+    ("kinesis.shard_bytes_per_s", &["0", "1073741824"], &["1073741825"]),
     ("kinesis.ordered", &["true", "false"], &["yes"]),
     ("kinesis.linger_ms", &["0", "10000"], &["10001"]),
     ("events.segment_bytes_max", &["65536", "536870912"], &["65535", "1073741825"]),

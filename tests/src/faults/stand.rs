@@ -56,6 +56,9 @@ fn settings(endpoint: &str, home: &Path) -> Builder {
         ("REGION", "eu-west-1"),
         ("AWS_ENDPOINT_URL_KINESIS", endpoint),
         ("AWS_EC2_METADATA_DISABLED", "true"),
+        // The server takes what comes, unless a scenario has it enforce limits.
+        ("ADTRACK_KINESIS_SHARD_RECORDS_PER_S", "0"),
+        ("ADTRACK_KINESIS_SHARD_BYTES_PER_S", "0"),
     ];
     let service = settings.into_iter().fold(Adtrack::builder(), |service, (name, value)| service.env(name, value));
     service.env("HOME", home).env("AWS_SHARED_CREDENTIALS_FILE", home.join(CREDENTIALS))

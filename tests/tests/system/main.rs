@@ -16,6 +16,7 @@ mod lifecycle;
 mod log_readers;
 mod programs;
 mod redis_outages;
+mod shards;
 mod stream;
 mod stream_refusals;
 mod support;

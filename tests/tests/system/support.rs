@@ -53,7 +53,7 @@ pub(crate) fn with_stream(service: Builder, endpoint: &str) -> Builder {
     stream_settings(endpoint).into_iter().fold(service, |service, (name, value)| service.env(name, value))
 }
 
-fn stream_settings(endpoint: &str) -> [(&'static str, &str); 6] {
+fn stream_settings(endpoint: &str) -> [(&'static str, &str); 8] {
     [
         ("EVENT_STREAM", STREAM),
         ("REGION", "eu-west-1"),
@@ -61,6 +61,9 @@ fn stream_settings(endpoint: &str) -> [(&'static str, &str); 6] {
         ("AWS_ACCESS_KEY_ID", "dummy"),
         ("AWS_SECRET_ACCESS_KEY", "dummy"),
         ("AWS_EC2_METADATA_DISABLED", "true"),
+        // The server takes what comes, unless a test has it enforce limits.
+        ("ADTRACK_KINESIS_SHARD_RECORDS_PER_S", "0"),
+        ("ADTRACK_KINESIS_SHARD_BYTES_PER_S", "0"),
     ]
 }
 

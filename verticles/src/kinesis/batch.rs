@@ -1,10 +1,15 @@
 //! Which entries go into one call. Pure: time comes in, batches come out.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::Duration;
 
 use super::entry::Entry;
 use super::lanes::Lanes;
+use super::pacer::ShardRate;
+use super::shard::ShardId;
+use super::shard_map::ShardMap;
+use super::shard_queue::{Batch, Queue, ShardQueue};
 
 /// What one call may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,16 +22,22 @@ pub struct BatchLimits {
     pub linger: Duration,
 }
 
-/// Entries waiting to be sent: those that come now, and those that were read back from the log, each in the order they came.
+/// Entries waiting to be sent: by shard, as far as the shards are known, and first those that come now, then those that were read
+/// back from the log, each in the order they came.
 ///
-/// A batch takes what comes now first and is filled up with what was read back, so that a recovery holds nobody up.
+/// A batch takes what comes now first and is filled up with what was read back, so that a recovery holds nobody up; and it
+/// takes from each shard's no more than the shard takes, so that one that is full holds up nobody but itself.
 ///
 /// It does not bound itself: whoever pushes holds room for what is pushed.
 #[derive(Debug)]
 pub struct Batcher {
     limits: BatchLimits,
-    live: Queue,
-    backlog: Queue,
+    rate: ShardRate,
+    map: Option<ShardMap>,
+    // Of no shard: while the shards are not known.
+    shards: BTreeMap<Option<ShardId>, ShardQueue>,
+    // Whose turn it is.
+    turn: Option<ShardId>,
     // None: no order is kept between calls.
     lanes: Option<Lanes>,
 }
@@ -43,9 +54,9 @@ pub enum Take {
 }
 
 impl Batcher {
-    /// A batcher without entries.
-    pub fn new(limits: BatchLimits) -> Self {
-        Self { limits, live: Queue::default(), backlog: Queue::default(), lanes: None }
+    /// A batcher without entries, that does not know the shards; once it does, each gets no more than this.
+    pub fn new(limits: BatchLimits, rate: ShardRate) -> Self {
+        Self { limits, rate, map: None, shards: BTreeMap::new(), turn: None, lanes: None }
     }
 
     /// The same that gives an entry away only when the one before it of the same lane is settled.
@@ -55,6 +66,23 @@ impl Batcher {
         self
     }
 
+    /// The shards are these, or not known any more; what waits is divided among them anew. Whether that is news.
+    pub fn set_shards(&mut self, map: Option<ShardMap>) -> bool {
+        if map == self.map {
+            return false;
+        }
+        self.map = map;
+        let mut before = std::mem::take(&mut self.shards);
+        let waiting: Vec<_> = before.values_mut().flat_map(|queue| queue.drain().collect::<Vec<_>>()).collect();
+        // A shard that stays keeps its pace.
+        let stays = self.map.iter().flat_map(ShardMap::shards).map(|shard| Some(shard.id));
+        self.shards = stays.filter_map(|id| before.remove_entry(&id)).collect();
+        for (since, entry) in waiting {
+            self.place(entry, |queue, entry| queue.push_back(since, entry));
+        }
+        true
+    }
+
     /// Appends an entry that came at `now`.
     pub fn push(&mut self, entry: Entry, now: Duration) {
         let entry = match &mut self.lanes {
@@ -62,7 +90,7 @@ impl Batcher {
             None => Some(entry),
         };
         if let Some(entry) = entry {
-            self.queue_of(&entry).push_back(now, entry);
+            self.place(entry, |queue, entry| queue.push_back(now, entry));
         }
     }
 
@@ -70,7 +98,7 @@ impl Batcher {
     pub fn give_back(&mut self, entries: Vec<Entry>, now: Duration) {
         let since = now.saturating_sub(self.limits.linger);
         for entry in entries.into_iter().rev() {
-            self.queue_of(&entry).push_front(since, entry);
+            self.place(entry, |queue, entry| queue.push_front(since, entry));
         }
     }
 
@@ -81,114 +109,105 @@ impl Batcher {
         let Some(lanes) = &mut self.lanes else { return self.give_back(apart, now) };
         let (of_lane, others): (Vec<Entry>, Vec<Entry>) = apart.into_iter().partition(|entry| entry.lane() == lane);
         if let Some((since, first)) = lanes.come_apart(lane, of_lane, now) {
-            self.queue_of(&first).push_front(since, first);
+            self.place(first, |queue, entry| queue.push_front(since, entry));
         }
         others.into_iter().for_each(|entry| self.push(entry, now));
     }
 
     /// An entry that was given away is settled: the next of its lane may go.
     pub fn settled(&mut self, entry: &Entry) {
+        if let Some(queue) = self.shards.get_mut(&entry.shard()) {
+            queue.pacer.took();
+        }
         if let Some(lanes) = &mut self.lanes
             && let Some((since, next)) = lanes.leave(entry.lane())
         {
-            self.queue_of(&next).push_back(since, next);
+            self.place(next, |queue, entry| queue.push_back(since, entry));
         }
+    }
+
+    /// The shards of these entries have turned them away, and are left alone for as long as `pause` says of the number of times
+    /// they did so one after the other. Gives how many shards those are.
+    pub fn turned_away(&mut self, entries: &[Entry], now: Duration, mut pause: impl FnMut(u32) -> Duration) -> usize {
+        let shards: BTreeSet<ShardId> = entries.iter().filter_map(Entry::shard).collect();
+        for shard in &shards {
+            if let Some(queue) = self.shards.get_mut(&Some(*shard)) {
+                let tries = queue.pacer.turned_away();
+                queue.pacer.pause(now, now + pause(tries));
+            }
+        }
+        shards.len()
     }
 
     /// Whether none is waiting.
     pub fn is_empty(&self) -> bool {
-        self.ready() == 0 && self.lanes.as_ref().is_none_or(|lanes| lanes.waiting() == 0)
+        self.shards.values().all(ShardQueue::is_empty) && self.lanes.as_ref().is_none_or(|lanes| lanes.waiting() == 0)
     }
 
     /// Takes the next batch, when one is full, when an entry has waited long enough, or when nothing is to wait any more
-    /// (`flush`).
+    /// (`flush`). Shards that are to be left alone are.
     ///
     /// A batch is within both limits; an entry that alone is above the limit on bytes goes alone.
     pub fn take(&mut self, now: Duration, flush: bool) -> Take {
-        let since = [&self.live, &self.backlog].into_iter().filter_map(Queue::since).min();
-        let Some(since) = since else { return Take::Nothing };
-        let bytes = self.live.bytes + self.backlog.bytes;
-        let full = self.ready() >= self.limits.entries_max || bytes >= self.limits.bytes_max;
-        let due = since + self.limits.linger;
-        if !full && !flush && now < due {
-            return Take::WaitUntil(due);
+        let (mut entries, mut bytes) = (0, 0);
+        let (mut due, mut later) = (None, None);
+        for queue in self.shards.values_mut() {
+            let Some(since) = queue.since() else { continue };
+            let ready = queue.pacer.ready_at(now);
+            if ready > now {
+                later = earliest(later, ready);
+                continue;
+            }
+            entries += queue.len();
+            bytes += queue.bytes();
+            due = earliest(due, since + self.limits.linger);
         }
-        let mut batch = Batch::new(self.limits, self.ready());
-        if self.live.move_to(&mut batch) {
-            self.backlog.move_to(&mut batch);
+        let full = entries >= self.limits.entries_max || bytes >= self.limits.bytes_max;
+        match due {
+            Some(due) if full || flush || due <= now => Take::Batch(self.cut(entries, now)),
+            Some(due) => Take::WaitUntil(later.map_or(due, |later: Duration| later.min(due))),
+            None => later.map_or(Take::Nothing, Take::WaitUntil),
         }
-        Take::Batch(batch.entries)
     }
 
-    /// How many entries nothing stands in the way of.
-    fn ready(&self) -> usize {
-        self.live.waiting.len() + self.backlog.waiting.len()
-    }
-
-    fn queue_of(&mut self, entry: &Entry) -> &mut Queue {
-        if entry.is_backlog() { &mut self.backlog } else { &mut self.live }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: VecDeque<(Duration, Entry)>,
-    bytes: usize,
-}
-
-impl Queue {
-    fn push_back(&mut self, since: Duration, entry: Entry) {
-        self.bytes += entry.bytes();
-        self.waiting.push_back((since, entry));
-    }
-
-    fn push_front(&mut self, since: Duration, entry: Entry) {
-        self.bytes += entry.bytes();
-        self.waiting.push_front((since, entry));
-    }
-
-    /// Since when the first one waits.
-    fn since(&self) -> Option<Duration> {
-        self.waiting.front().map(|(since, _)| *since)
-    }
-
-    /// Moves what fits; whether that was all.
-    fn move_to(&mut self, batch: &mut Batch) -> bool {
-        while let Some((_, entry)) = self.waiting.pop_front_if(|(_, entry)| batch.has_room_for(entry)) {
-            self.bytes -= entry.bytes();
-            batch.push(entry);
+    fn cut(&mut self, wanted: usize, now: Duration) -> Vec<Entry> {
+        let mut batch = Batch::new(self.limits, wanted);
+        // Each time another one is first, so that a batch that is full with one of them leaves none out for ever.
+        let order: Vec<Option<ShardId>> = {
+            let behind = self.shards.range((Bound::Excluded(self.turn), Bound::Unbounded));
+            behind.chain(self.shards.range(..=self.turn)).map(|(shard, _)| *shard).collect()
+        };
+        self.turn = order.first().copied().flatten();
+        for part in [ShardQueue::live, ShardQueue::backlog] {
+            for shard in &order {
+                if let Some(queue) = self.shards.get_mut(shard)
+                    && queue.pacer.ready_at(now) <= now
+                {
+                    let (queue, pacer) = part(queue);
+                    queue.move_to(&mut batch, pacer);
+                }
+            }
         }
-        self.waiting.is_empty()
+        batch.into_entries()
+    }
+
+    fn place(&mut self, mut entry: Entry, put: impl FnOnce(&mut Queue, Entry)) {
+        let shard = self.map.as_ref().and_then(|map| map.of(entry.hash_key()));
+        entry.set_shard(shard);
+        // Nobody knows what those of no shard go to.
+        let rate = if shard.is_some() { self.rate } else { ShardRate::UNPACED };
+        let queue = self.shards.entry(shard).or_insert_with(|| ShardQueue::new(rate));
+        put(queue.queue_of(&entry), entry);
     }
 }
 
-struct Batch {
-    limits: BatchLimits,
-    entries: Vec<Entry>,
-    bytes: usize,
-}
-
-impl Batch {
-    fn new(limits: BatchLimits, wanted: usize) -> Self {
-        Self { limits, entries: Vec::with_capacity(wanted.min(limits.entries_max)), bytes: 0 }
-    }
-
-    fn has_room_for(&self, entry: &Entry) -> bool {
-        let fits = self.entries.len() < self.limits.entries_max && self.bytes + entry.bytes() <= self.limits.bytes_max;
-        fits || self.entries.is_empty()
-    }
-
-    fn push(&mut self, entry: Entry) {
-        self.bytes += entry.bytes();
-        self.entries.push(entry);
-    }
+fn earliest(one: Option<Duration>, other: Duration) -> Option<Duration> {
+    Some(one.map_or(other, |one| one.min(other)))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-
-    use std::collections::BTreeSet;
 
     use bytes::Bytes;
     use proptest::prelude::*;
@@ -197,9 +216,14 @@ mod tests {
     use crate::kinesis::entry::tests::entry;
     use crate::kinesis::record::Record;
     use crate::kinesis::record::tests::{SEGMENT, payload, record};
+    use crate::kinesis::shard::Shard;
 
     const MS: Duration = Duration::from_millis(1);
     const LIMITS: BatchLimits = BatchLimits { entries_max: 3, bytes_max: 1_000, linger: Duration::from_millis(20) };
+
+    fn unpaced(limits: BatchLimits) -> Batcher {
+        Batcher::new(limits, ShardRate::UNPACED)
+    }
 
     fn batch(take: Take) -> Vec<String> {
         match take {
@@ -210,7 +234,7 @@ mod tests {
 
     #[test]
     fn an_entry_waits_for_others_and_no_longer_than_the_linger_time() {
-        let mut batcher = Batcher::new(LIMITS);
+        let mut batcher = unpaced(LIMITS);
         assert_eq!(batcher.take(MS, false), Take::Nothing);
         batcher.push(entry("a"), 5 * MS);
         batcher.push(entry("b"), 15 * MS);
@@ -221,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_full_batch_does_not_wait() {
-        let mut batcher = Batcher::new(LIMITS);
+        let mut batcher = unpaced(LIMITS);
         for id in ["a", "b", "c", "d"] {
             batcher.push(entry(id), MS);
         }
@@ -232,21 +256,24 @@ mod tests {
 
     #[test]
     fn entries_given_back_go_first_and_at_once_with_those_that_wait() {
-        let mut batcher = Batcher::new(LIMITS);
+        let mut batcher = unpaced(LIMITS);
         batcher.push(entry("c"), 50 * MS);
         batcher.give_back(vec![entry("a"), entry("b")], 50 * MS);
         batcher.push(entry("d"), 50 * MS);
         assert_eq!(batch(batcher.take(50 * MS, false)), ["a", "b", "c"]);
         batcher.give_back(vec![entry("a")], 50 * MS);
         assert_eq!(batch(batcher.take(50 * MS, false)), ["a", "d"]);
-        assert_eq!((batcher.take(50 * MS, false), batcher.live.bytes), (Take::Nothing, 0));
+        assert_eq!(
+            (batcher.take(50 * MS, false), batcher.shards.values().map(ShardQueue::bytes).sum::<usize>()),
+            (Take::Nothing, 0)
+        );
         batcher.give_back(Vec::new(), 50 * MS);
         assert!(batcher.is_empty());
     }
 
     #[test]
     fn bytes_count_with_their_keys_and_an_entry_above_the_limit_goes_alone() {
-        let mut batcher = Batcher::new(BatchLimits { bytes_max: 2 * entry("a").bytes(), ..LIMITS });
+        let mut batcher = unpaced(BatchLimits { bytes_max: 2 * entry("a").bytes(), ..LIMITS });
         let long = "x".repeat(100);
         for id in ["a", "b", &long, "c"] {
             batcher.push(entry(id), MS);
@@ -259,7 +286,7 @@ mod tests {
     #[test]
     fn what_comes_now_goes_first_and_a_batch_is_filled_up_with_what_was_read_back() {
         let read_back = |id: &str| Entry::single(record(id).read_back());
-        let mut batcher = Batcher::new(LIMITS);
+        let mut batcher = unpaced(LIMITS);
         for id in ["1", "2", "3", "4", "5"] {
             batcher.push(read_back(id), MS);
         }
@@ -275,7 +302,7 @@ mod tests {
 
     #[test]
     fn in_order_a_batch_holds_one_entry_of_a_lane_and_the_next_goes_when_that_is_settled() {
-        let mut batcher = Batcher::new(LIMITS).ordered();
+        let mut batcher = unpaced(LIMITS).ordered();
         for id in ["a", "a", "b", "a"] {
             batcher.push(entry(id), MS);
         }
@@ -297,7 +324,7 @@ mod tests {
     fn an_entry_that_is_taken_apart_is_sent_on_in_its_place() {
         let keys = |take| batch(take).join(" ");
         for ordered in [false, true] {
-            let mut batcher = Batcher::new(LIMITS);
+            let mut batcher = unpaced(LIMITS);
             if ordered {
                 batcher = batcher.ordered();
             }
@@ -317,6 +344,87 @@ mod tests {
         }
     }
 
+    /// Shards of an eighth of the hash keys each.
+    fn eight_shards() -> Option<ShardMap> {
+        ShardMap::new((0..8).map(|id| Shard { id: ShardId(id), first_hash_key: u128::from(id) << 125 }).collect())
+    }
+
+    #[test]
+    fn a_shard_that_turns_entries_away_is_left_alone_and_the_others_go_on() {
+        let mut batcher = Batcher::new(BatchLimits { entries_max: 100, ..LIMITS }, ShardRate::UNPACED);
+        let ids: Vec<String> = (0..40).map(|id| id.to_string()).collect();
+        assert!(batcher.set_shards(eight_shards()) && !batcher.set_shards(eight_shards()));
+        ids.iter().for_each(|id| batcher.push(entry(id), MS));
+        let Take::Batch(sent) = batcher.take(MS, true) else { panic!("no batch") };
+        let full = sent[0].shard();
+        let (of_full, others): (Vec<Entry>, Vec<Entry>) = sent.into_iter().partition(|entry| entry.shard() == full);
+        assert!(others.len() > 20 && of_full.len() > 1);
+        for tries in 1..4 {
+            let paused = batcher.turned_away(&of_full, MS, |times| times * 100 * MS);
+            batcher.give_back(of_full.clone(), MS);
+            batcher.give_back(others.clone(), MS);
+            assert_eq!((paused, batch(batcher.take(MS, true)).len()), (1, others.len()));
+            let until = MS + tries * 100 * MS;
+            assert_eq!(batcher.take(until - MS, true), Take::WaitUntil(until));
+            assert_eq!(batch(batcher.take(until, true)).len(), of_full.len());
+        }
+        batcher.settled(&of_full[0]);
+        batcher.give_back(of_full.clone(), MS);
+        batcher.turned_away(&of_full, MS, |times| times * 100 * MS);
+        assert_eq!(batcher.take(MS, true), Take::WaitUntil(301 * MS), "the longest pause, and counted from one again");
+    }
+
+    #[test]
+    fn no_shard_is_sent_more_than_it_takes_and_none_waits_for_another() {
+        let rate = ShardRate { entries_per_s: 40, bytes_per_s: 1_000_000 };
+        let mut batcher = Batcher::new(BatchLimits { entries_max: 100, ..LIMITS }, rate);
+        batcher.set_shards(eight_shards());
+        (0..200).for_each(|id| batcher.push(entry(&id.to_string()), MS));
+        let Take::Batch(sent) = batcher.take(MS, true) else { panic!("no batch") };
+        for shard in (0..8).map(ShardId) {
+            assert_eq!(sent.iter().filter(|entry| entry.shard() == Some(shard)).count(), 10, "a quarter of a second's");
+        }
+        let Take::WaitUntil(later) = batcher.take(MS, true) else { panic!("too early") };
+        assert!((100 * MS..150 * MS).contains(&later), "{later:?}");
+        let more = batch(batcher.take(later, true)).len();
+        assert!((40..=48).contains(&more), "half of that, and one for what is left over: {more}");
+    }
+
+    #[test]
+    fn shards_take_turns_where_one_fills_the_batch() {
+        let mut batcher = unpaced(LIMITS);
+        batcher.set_shards(eight_shards());
+        (0..800).for_each(|id| batcher.push(entry(&id.to_string()), MS));
+        let mut first = BTreeSet::new();
+        for _ in 0..8 {
+            let Take::Batch(sent) = batcher.take(MS, true) else { panic!("no batch") };
+            first.extend(sent.iter().filter_map(Entry::shard));
+        }
+        assert_eq!(first.len(), 8);
+    }
+
+    #[test]
+    fn when_the_shards_change_what_waits_is_divided_anew_and_a_shard_that_stays_keeps_its_pause() {
+        let mut batcher = unpaced(BatchLimits { entries_max: 100, ..LIMITS });
+        (0..40).for_each(|id| batcher.push(entry(&id.to_string()), MS));
+        batcher.set_shards(eight_shards());
+        let Take::Batch(sent) = batcher.take(MS, true) else { panic!("no batch") };
+        assert!(sent.iter().all(|entry| entry.shard().is_some()));
+        let of_7: Vec<Entry> = sent.iter().filter(|entry| entry.shard() == Some(ShardId(7))).cloned().collect();
+        batcher.turned_away(&of_7, MS, |_| 50 * MS);
+        batcher.give_back(sent, MS);
+        // All but the last one are merged into another.
+        let halves = [(8, 0), (7, 7 << 125)].map(|(id, first_hash_key)| Shard { id: ShardId(id), first_hash_key });
+        batcher.set_shards(ShardMap::new(halves.into()));
+        let Take::Batch(sent) = batcher.take(MS, true) else { panic!("no batch") };
+        assert_eq!(sent.len(), 40 - of_7.len());
+        assert!(sent.iter().all(|entry| entry.shard() == Some(ShardId(8))));
+        assert_eq!(batcher.take(MS, true), Take::WaitUntil(51 * MS));
+        batcher.set_shards(None);
+        assert_eq!(batch(batcher.take(MS, true)).len(), of_7.len());
+        assert!(batcher.is_empty());
+    }
+
     /// A stream that several calls are under way to, each of which ends when it likes and takes what it likes.
     fn ship(
         keys: &[(u8, bool)],
@@ -324,7 +432,7 @@ mod tests {
         limits: BatchLimits,
         mut random: fastrand::Rng,
     ) -> Result<Vec<Entry>, TestCaseError> {
-        let mut batcher = Batcher::new(limits);
+        let mut batcher = unpaced(limits);
         if ordered {
             batcher = batcher.ordered();
         }
@@ -336,6 +444,9 @@ mod tests {
         let (mut calls, mut stored): (Vec<Vec<Entry>>, _) = (Vec::new(), Vec::new());
         loop {
             waiting.by_ref().take(random.usize(0..6)).for_each(|entry| batcher.push(entry, MS));
+            if random.u8(..10) == 0 {
+                batcher.set_shards(if random.bool() { eight_shards() } else { None });
+            }
             while calls.len() < 3
                 && let Take::Batch(batch) = batcher.take(MS, true)
             {
@@ -372,7 +483,7 @@ mod tests {
                 bytes_max in 1..600_usize,
             ) {
                 let limits = BatchLimits { entries_max, bytes_max, linger: MS };
-                let mut batcher = Batcher::new(limits);
+                let mut batcher = unpaced(limits);
                 let sent: Vec<Entry> = lengths.iter().map(|length| entry(&"k".repeat(*length))).collect();
                 for entry in &sent {
                     batcher.push(entry.clone(), MS);
@@ -385,7 +496,7 @@ mod tests {
                     taken.extend(batch);
                 }
                 prop_assert_eq!(taken, sent);
-                prop_assert_eq!((batcher.is_empty(), batcher.live.bytes), (true, 0));
+                prop_assert_eq!((batcher.is_empty(), batcher.shards.values().map(ShardQueue::bytes).sum::<usize>()), (true, 0));
             }
 
             #[test]

@@ -21,7 +21,7 @@ use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 
 use super::entry::Entry;
-use super::shard::ShardId;
+use super::shard::{Shard, ShardId};
 
 /// What became of one entry of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +80,12 @@ pub trait StreamClient: 'static {
     /// # Errors
     /// As [`PutError`] says.
     fn put_records(&self, entries: &[Entry]) -> impl Future<Output = Result<Vec<Outcome>, PutError>>;
+
+    /// Lists the shards that take records. Cancel safe.
+    ///
+    /// # Errors
+    /// They cannot be listed; [`PutError::Denied`] where the credentials do not allow it.
+    fn shards(&self) -> impl Future<Output = Result<Vec<Shard>, PutError>>;
 
     /// Finds out whether the stream is there, without sending anything. Cancel safe.
     ///
@@ -182,6 +188,28 @@ impl StreamClient for KinesisClient {
         }
     }
 
+    async fn shards(&self) -> Result<Vec<Shard>, PutError> {
+        let client = self.client().await?;
+        let stream = self.config.stream.as_deref().unwrap_or_default();
+        let mut shards = Vec::new();
+        let mut next = None;
+        for _ in 0..SHARD_PAGES_MAX {
+            let call = client.list_shards();
+            // A page that follows another is named by its token alone.
+            let call = match next.take() {
+                Some(token) => call.next_token(token),
+                None => call.stream_name(stream),
+            };
+            let page = call.send().await.map_err(|error| put_error(&error))?;
+            shards.extend(page.shards().iter().filter_map(open_shard));
+            next = page.next_token;
+            if next.is_none() {
+                return Ok(shards);
+            }
+        }
+        Err(PutError::Failed(format!("a list of shards that has not ended after {SHARD_PAGES_MAX} pages")))
+    }
+
     async fn probe(&self) -> Result<(), PutError> {
         let client = self.client().await?;
         let stream = self.config.stream.as_deref().unwrap_or_default();
@@ -219,6 +247,17 @@ fn outcome(entry: &PutRecordsResultEntry) -> Outcome {
         Some("ProvisionedThroughputExceededException") => Outcome::Throttled,
         Some(code) => Outcome::Failed(code.to_owned()),
     }
+}
+
+/// Pages of a list of shards, 1,000 each.
+const SHARD_PAGES_MAX: usize = 100;
+
+/// A shard that is not closed: its sequence numbers have no end.
+fn open_shard(shard: &aws_sdk_kinesis::types::Shard) -> Option<Shard> {
+    let is_open = shard.sequence_number_range()?.ending_sequence_number().is_none();
+    let first_hash_key = shard.hash_key_range()?.starting_hash_key().parse().ok()?;
+    let id = ShardId::parse(shard.shard_id())?;
+    is_open.then_some(Shard { id, first_hash_key })
 }
 
 const CONTENT_TOO_LARGE: u16 = 413;
@@ -372,6 +411,23 @@ mod tests {
         assert_eq!(body["Records"].as_array().unwrap().len(), 1);
         // 18 07 42 08 and the message id, in base64.
         assert_eq!(body["Records"][0]["Data"], "GAdCCDA2YmMyOTQ0");
+    }
+
+    #[test]
+    fn the_shards_that_are_open_are_listed_with_where_their_hash_keys_begin() {
+        let body = r#"{"Shards":[
+            {"ShardId":"shardId-000000000000","HashKeyRange":{"StartingHashKey":"0","EndingHashKey":"9"},
+             "SequenceNumberRange":{"StartingSequenceNumber":"1","EndingSequenceNumber":"2"}},
+            {"ShardId":"shardId-000000000002","HashKeyRange":{"StartingHashKey":"170141183460469231731687303715884105728",
+             "EndingHashKey":"340282366920938463463374607431768211455"},"SequenceNumberRange":{"StartingSequenceNumber":"1"}}]}"#;
+        let (address, bodies) = server("200 OK", body);
+        let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
+        let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let client = KinesisClient::new(config(format!("http://{address}"))).with_credentials(credentials);
+        let shards = executor.block_on(client.shards()).unwrap();
+        assert_eq!(shards, [Shard { id: ShardId(2), first_hash_key: 1 << 127 }]);
+        let request = bodies.recv_timeout(Duration::from_secs(5)).unwrap();
+        assert!(request.contains("Kinesis_20131202.ListShards"), "{request}");
     }
 
     #[test]

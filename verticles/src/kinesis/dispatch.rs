@@ -8,6 +8,7 @@ use vertebra::Context;
 use super::batch::Take;
 use super::client::{Outcome, PutError, StreamClient};
 use super::entry::{self, Entry};
+use super::flow::Permit;
 use super::retry::{self, Count, Judged};
 use super::shipper::Shipper;
 
@@ -32,11 +33,15 @@ pub(super) async fn run<C: StreamClient>(ctx: Context<Shipper<C>>) {
 
 fn next<C: StreamClient>(shipper: &Shipper<C>, now: Duration) -> Take {
     let mut state = shipper.state.borrow_mut();
-    if state.in_flight >= shipper.config().in_flight_max {
+    if state.batcher.is_empty() {
         return Take::Nothing;
     }
     let flushing = state.flushing;
-    state.batcher.take(now, flushing)
+    match state.flow.may_begin(state.in_flight, now) {
+        Permit::Now => state.batcher.take(now, flushing),
+        Permit::At(time) => Take::WaitUntil(time),
+        Permit::Later => Take::Nothing,
+    }
 }
 
 /// A batch under way; its place is free again when this is dropped, however its task ends.
@@ -50,30 +55,35 @@ impl<C: StreamClient> UnderWay<C> {
         Self { ctx }
     }
 
-    /// Sends entries until each of them is settled, or given back because a call took others.
+    /// Sends entries until each of them is settled, or given back.
     async fn ship(self, batch: Vec<Entry>) {
-        let shipper = self.ctx.verticle();
         let mut groups = vec![(batch, 0)];
         while let Some((entries, tries)) = groups.pop() {
             let judged = self.attempt(entries, tries).await;
             let again = self.conclude(judged);
+            if again.groups.is_empty() {
+                continue;
+            }
+            // The stream works when it took some: there is no reason to wait longer and longer for the others.
+            let times = if again.progress { 1 } else { tries + 1 };
             if again.pause {
-                let config = shipper.config();
-                let random = fastrand::u32(..);
-                // The stream works when it took some: there is no reason to wait longer and longer for the others.
-                let tries = if again.progress { 1 } else { tries + 1 };
-                let pause = retry::pause(tries, config.backoff_min, config.backoff_max, random);
-                self.ctx.clock().sleep(pause).await;
+                self.ctx.clock().sleep(self.pause(times)).await;
             }
             if again.progress {
                 // In company: a batch that went on alone would end in calls of a few entries, its place taken all the while.
+                let shipper = self.ctx.verticle();
                 shipper.give_back(again.groups.into_iter().flatten().collect(), self.ctx.clock().now());
                 continue;
             }
             // A group that was halved is a new one: it has not been tried.
-            let tries = if again.groups.len() == 1 { tries + 1 } else { 0 };
+            let tries = if again.groups.len() == 1 { times } else { 0 };
             groups.extend(again.groups.into_iter().rev().map(|group| (group, tries)));
         }
+    }
+
+    fn pause(&self, times: u32) -> Duration {
+        let config = self.ctx.verticle().config();
+        retry::pause(times, config.backoff_min, config.backoff_max, fastrand::u32(..))
     }
 
     /// One call.
@@ -94,11 +104,33 @@ impl<C: StreamClient> UnderWay<C> {
         metrics.calls_in_flight.dec();
         metrics.call_seconds.observe(now.saturating_sub(begun).as_secs_f64());
         let proven = shipper.state.borrow().proven;
+        self.note_shards(&fits, &answer);
         let mut judged = retry::judge(fits, answer, tries, proven);
         judged.dead.extend(oversized.dead);
         judged.apart.extend(oversized.apart);
+        let mut state = shipper.state.borrow_mut();
+        match &judged.trouble {
+            None | Some(PutError::Refused(_)) => state.flow.answered(),
+            Some(_) => state.flow.failed(begun, now, fastrand::u32(..)),
+        }
+        drop(state);
         shipper.note_call(now, judged.trouble.clone());
         judged
+    }
+
+    /// Has the shards listed anew when an answer names another one than was expected.
+    fn note_shards(&self, sent: &[Entry], answer: &Result<Vec<Outcome>, PutError>) {
+        let Ok(outcomes) = answer else { return };
+        let is_other = |(entry, outcome): &(&Entry, &Outcome)| match (entry.shard(), outcome) {
+            (Some(expected), Outcome::Stored(Some(named))) => expected != *named,
+            _ => false,
+        };
+        let misses = sent.iter().zip(outcomes).filter(is_other).count();
+        if misses > 0 {
+            let shipper = self.ctx.verticle();
+            shipper.log.metrics().shard_misses.inc_by(misses as u64);
+            shipper.shards_differ.ring();
+        }
     }
 
     /// Settles what is settled, and gives what is to be sent again.
@@ -124,7 +156,7 @@ impl<C: StreamClient> UnderWay<C> {
         if !judged.dead.is_empty() {
             self.bury(judged.dead, judged.trouble.as_ref(), &mut again);
         }
-        for group in &again.groups {
+        for group in again.groups.iter().chain([&judged.back, &judged.turned_away]) {
             let retried = Count::of(group);
             metrics.retried.inc_by(retried.events as u64);
             metrics.entries_retried.inc_by(retried.entries as u64);
@@ -134,7 +166,27 @@ impl<C: StreamClient> UnderWay<C> {
             metrics.entries_retried.inc_by(entry.events() as u64);
             shipper.take_apart(entry, self.ctx.clock().now());
         }
+        self.leave_to_shards(judged.turned_away);
+        if judged.trouble.is_some() {
+            // What they wait for is the way to the service.
+            shipper.give_back(judged.back, self.ctx.clock().now());
+        } else if !judged.back.is_empty() {
+            again.groups.push(judged.back);
+            again.pause = true;
+        }
         again
+    }
+
+    /// Gives back what shards have turned away, and leaves those alone.
+    fn leave_to_shards(&self, turned_away: Vec<Entry>) {
+        if turned_away.is_empty() {
+            return;
+        }
+        let shipper = self.ctx.verticle();
+        let now = self.ctx.clock().now();
+        let shards = shipper.state.borrow_mut().batcher.turned_away(&turned_away, now, |times| self.pause(times));
+        shipper.log.metrics().shard_pauses.inc_by(shards as u64);
+        shipper.give_back(turned_away, now);
     }
 
     /// Keeps records that are refused for good in their file; those that cannot be kept there are tried again.

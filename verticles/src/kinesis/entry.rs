@@ -1,8 +1,10 @@
 //! What stands in one place of a call: one record, or several in one.
 
+use adtrack_proto::aggregated::hash_of;
 use bytes::Bytes;
 
 use super::record::Record;
+use super::shard::ShardId;
 
 /// An entry: what is sent, under which key, and the records that are in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +13,8 @@ pub struct Entry {
     explicit_hash_key: Option<u128>,
     data: Bytes,
     records: Vec<Record>,
+    // Where it will go, as far as the shards are known.
+    shard: Option<ShardId>,
 }
 
 impl Entry {
@@ -21,13 +25,14 @@ impl Entry {
             explicit_hash_key: None,
             data: record.payload().clone(),
             records: vec![record],
+            shard: None,
         }
     }
 
     /// Records together, as `data`, sent to the shard that has `explicit_hash_key`.
     pub fn aggregate(partition_key: &str, explicit_hash_key: u128, data: Bytes, records: Vec<Record>) -> Self {
         let partition_key = Bytes::copy_from_slice(partition_key.as_bytes());
-        Self { partition_key, explicit_hash_key: Some(explicit_hash_key), data, records }
+        Self { partition_key, explicit_hash_key: Some(explicit_hash_key), data, records, shard: None }
     }
 
     /// What decides on the shard, unless there is an explicit hash key.
@@ -73,6 +78,21 @@ impl Entry {
             None => crc32c::crc32c(&self.partition_key),
         };
         (hash & 0xffff) as u16
+    }
+
+    /// The hash key that decides on the shard.
+    pub fn hash_key(&self) -> u128 {
+        self.explicit_hash_key.unwrap_or_else(|| hash_of(self.partition_key()))
+    }
+
+    /// The shard it will go to, if the shards are as they were known to be when it was put into the queue.
+    pub fn shard(&self) -> Option<ShardId> {
+        self.shard
+    }
+
+    /// The shards are known to be others.
+    pub fn set_shard(&mut self, shard: Option<ShardId>) {
+        self.shard = shard;
     }
 
     /// Whether it was read back from the log: it has waited before, and may wait for what comes now.

@@ -65,6 +65,14 @@ pub struct Metrics {
     pub entries_retried: Counter,
     /// Entries turned away because the stream was at its limit.
     pub entries_throttled: Counter,
+    /// Times a shard was left alone for a while because it had turned something away.
+    pub shard_pauses: Counter,
+    /// Entries that went to another shard than the list of shards says.
+    pub shard_misses: Counter,
+    /// Open shards of the stream; 0: not known, so that nothing is paced.
+    pub shards: Gauge,
+    /// How long the oldest event waits that the stream does not have, in seconds; in memory or in the log.
+    pub oldest_seconds: Gauge,
     /// Calls of the stream.
     pub calls: Counter,
     /// Calls that failed as a whole.
@@ -167,6 +175,18 @@ impl Metrics {
             entries_stored: counter(registry, "entries_stored", "Entries the stream has taken"),
             entries_retried: counter(registry, "entries_retried", "Entries sent again"),
             entries_throttled: counter(registry, "entries_throttled", "Entries turned away by the stream's limit"),
+            shard_pauses: counter(
+                registry,
+                "shard_pauses",
+                "Times a shard that had turned something away was left alone",
+            ),
+            shard_misses: counter(registry, "shard_misses", "Entries that went to another shard than was expected"),
+            shards: gauge(registry, "shards", "Open shards of the stream, 0 when they are not known"),
+            oldest_seconds: gauge(
+                registry,
+                "oldest_undelivered_seconds",
+                "Age of the oldest event that the stream does not have, in seconds",
+            ),
             calls: counter(registry, "calls", "Calls of the stream"),
             call_failures: counter(registry, "call_failures", "Calls of the stream that failed as a whole"),
             retried: counter(registry, "events_retried", "Events sent again"),

@@ -22,6 +22,7 @@
 //! loops or batches, and survival of the machine.
 
 mod acks;
+mod age;
 mod appender;
 pub mod batch;
 mod bell;
@@ -31,12 +32,14 @@ mod cursor;
 mod dead_letter;
 mod dispatch;
 pub mod entry;
+pub mod flow;
 mod hand_over;
 mod intake;
 pub mod lanes;
 mod left;
 mod log;
 mod metrics;
+pub mod pacer;
 mod pending;
 mod probe;
 pub mod progress;
@@ -46,6 +49,9 @@ pub mod retry;
 pub mod room;
 pub mod settled;
 pub mod shard;
+mod shard_list;
+pub mod shard_map;
+pub mod shard_queue;
 mod shipper;
 pub mod spool;
 mod syncs;

@@ -10,7 +10,11 @@ use super::entry::{self, Entry};
 pub struct Judged {
     /// The stream has them.
     pub stored: Vec<Entry>,
-    /// To be sent again, each group in a call of its own, in order.
+    /// To be sent again, in order and in any company.
+    pub back: Vec<Entry>,
+    /// To be sent again when their shards, which are known, take something again; in order and in any company.
+    pub turned_away: Vec<Entry>,
+    /// Refused together, and to be sent again, each group in a call of its own, in order.
     pub again: Vec<Vec<Entry>>,
     /// To be taken apart, so that their records are sent again each as an entry of its own.
     pub apart: Vec<Entry>,
@@ -18,7 +22,7 @@ pub struct Judged {
     pub dead: Vec<Entry>,
     /// How many were turned away because the stream is at its limit.
     pub throttled: Count,
-    /// Whether to wait before sending again.
+    /// Whether to wait before sending `again`.
     pub pause: bool,
     /// What to tell people, when the call as a whole went wrong.
     pub trouble: Option<PutError>,
@@ -56,13 +60,13 @@ pub fn judge(sent: Vec<Entry>, answer: Result<Vec<Outcome>, PutError>, tries: u3
         Ok(outcomes) if outcomes.len() == sent.len() => each_by_its_outcome(sent, &outcomes),
         Ok(outcomes) => {
             let trouble = PutError::WrongCount { sent: sent.len(), answered: outcomes.len() };
-            Judged { again: vec![sent], pause: true, trouble: Some(trouble), ..Judged::default() }
+            Judged { back: sent, trouble: Some(trouble), ..Judged::default() }
         }
         Err(trouble @ PutError::Refused(_)) => refused(sent, trouble, tries, proven),
         Err(trouble) => {
             let is_throttled = matches!(trouble, PutError::Throttled(_));
             let throttled = if is_throttled { Count::of(&sent) } else { Count::default() };
-            Judged { again: vec![sent], throttled, pause: true, trouble: Some(trouble), ..Judged::default() }
+            Judged { back: sent, throttled, trouble: Some(trouble), ..Judged::default() }
         }
     }
 }
@@ -76,21 +80,17 @@ pub fn oversized(entries: Vec<Entry>) -> Judged {
 
 fn each_by_its_outcome(sent: Vec<Entry>, outcomes: &[Outcome]) -> Judged {
     let mut judged = Judged::default();
-    let mut failed = Vec::new();
     for (entry, outcome) in sent.into_iter().zip(outcomes) {
         match outcome {
             Outcome::Stored(_) => judged.stored.push(entry),
             Outcome::Throttled => {
                 judged.throttled.entries += 1;
                 judged.throttled.events += entry.events();
-                failed.push(entry);
+                let waits_for_shard = entry.shard().is_some();
+                if waits_for_shard { judged.turned_away.push(entry) } else { judged.back.push(entry) }
             }
-            Outcome::Failed(_) => failed.push(entry),
+            Outcome::Failed(_) => judged.back.push(entry),
         }
-    }
-    if !failed.is_empty() {
-        judged.again.push(failed);
-        judged.pause = true;
     }
     judged
 }
@@ -125,6 +125,7 @@ mod tests {
     use super::*;
     use crate::kinesis::entry::tests::{entries, entry, several};
     use crate::kinesis::record::Record;
+    use crate::kinesis::shard::ShardId;
 
     fn failed() -> Outcome {
         Outcome::Failed("InternalFailure".into())
@@ -139,15 +140,24 @@ mod tests {
         let answer = vec![Outcome::Stored(None), Outcome::Throttled, Outcome::Stored(None), failed()];
         let judged = judge(entries(&["a", "b", "c", "d"]), Ok(answer), 0, true);
         assert_eq!(judged.stored, entries(&["a", "c"]));
-        assert_eq!(judged.again, [entries(&["b", "d"])]);
-        assert_eq!((judged.throttled, judged.pause, judged.trouble), (Count { entries: 1, events: 1 }, true, None));
+        assert_eq!(judged.back, entries(&["b", "d"]));
+        assert_eq!((judged.throttled, judged.trouble), (Count { entries: 1, events: 1 }, None));
+    }
+
+    #[test]
+    fn what_a_known_shard_turned_away_waits_for_that_shard_alone() {
+        let mut sent = entries(&["a", "b", "c"]);
+        sent[1].set_shard(Some(ShardId(7)));
+        let (throttled, failed) = (sent[1].clone(), sent[2].clone());
+        let judged = judge(sent, Ok(vec![Outcome::Throttled, Outcome::Throttled, self::failed()]), 0, true);
+        assert_eq!((judged.turned_away, judged.back), (vec![throttled], vec![entry("a"), failed]));
     }
 
     #[test]
     fn an_answer_of_the_wrong_length_sends_everything_again() {
         for outcomes in [vec![], vec![Outcome::Stored(None)], vec![Outcome::Stored(None); 3]] {
             let judged = judge(entries(&["a", "b"]), Ok(outcomes), 0, true);
-            assert_eq!((judged.again, judged.stored), (vec![entries(&["a", "b"])], vec![]));
+            assert_eq!((judged.back, judged.stored), (entries(&["a", "b"]), vec![]));
             assert!(matches!(judged.trouble, Some(PutError::WrongCount { .. })));
         }
     }
@@ -199,7 +209,7 @@ mod tests {
         ];
         for error in errors {
             let judged = judge(entries(&["a", "b"]), Err(error), 1_000_000, true);
-            assert_eq!((judged.again, judged.pause), (vec![entries(&["a", "b"])], true));
+            assert_eq!((judged.back, judged.dead), (entries(&["a", "b"]), vec![]));
         }
     }
 
@@ -227,8 +237,9 @@ mod tests {
             let in_order = |group: &Vec<Entry>| group.iter().flat_map(Entry::records).is_sorted_by_key(index);
             prop_assert!(judged.again.iter().all(|group| !group.is_empty() && in_order(group)));
             prop_assert!(in_order(&judged.stored) && in_order(&judged.apart));
+            prop_assert!(in_order(&judged.back) && in_order(&judged.turned_away));
             let entries = judged.stored.into_iter().chain(judged.again.into_iter().flatten()).chain(judged.apart);
-            let entries = entries.chain(judged.dead);
+            let entries = entries.chain(judged.dead).chain(judged.back).chain(judged.turned_away);
             let mut after: Vec<Record> = entries.flat_map(Entry::into_records).collect();
             after.sort_by_key(index);
             prop_assert_eq!(after, sent.into_iter().flat_map(Entry::into_records).collect::<Vec<_>>());

@@ -16,6 +16,15 @@ impl ShardId {
     }
 }
 
+/// A shard that takes records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    /// Which.
+    pub id: ShardId,
+    /// Where its hash keys begin; they end where those of the next one do.
+    pub first_hash_key: u128,
+}
+
 impl fmt::Display for ShardId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "shardId-{:012}", self.0)

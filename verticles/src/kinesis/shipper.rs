@@ -16,14 +16,17 @@ use super::client::{PutError, StreamClient};
 use super::cursor::{self, Cursor, Left, NoteError};
 use super::dead_letter::DeadLetters;
 use super::entry::Entry;
+use super::flow::{Flow, FlowLimits};
 use super::hand_over::{SHIP, ToShip};
 use super::log::EventLog;
+use super::pacer::ShardRate;
 use super::progress::{Progress, Step};
 use super::record::Record;
 use super::room::Held;
+use super::shard_map::ShardMap;
 use super::spool::name::SegmentName;
 use super::tracker::Tracker;
-use super::{cleanup, dispatch, probe, recover};
+use super::{age, cleanup, dispatch, probe, recover, shard_list};
 use crate::drain::unless;
 
 /// Ships what the intakes hand over, and what is in the log already, and removes segments the stream has completely.
@@ -35,6 +38,9 @@ use crate::drain::unless;
 /// * Delivery is at least once: what was in a call before a crash, or in one whose answer did not come, is sent again. What
 ///   the stream has is written down after each call, in a cursor, so that no more than that comes twice.
 /// * What comes in memory goes before what is read back, so that a backlog holds nobody up.
+/// * Each shard gets no more than it takes, as far as the shards are known; one that turns events away is left alone for a while,
+///   and the others go on. That is no outage. In an outage - calls fail as a whole - one call goes at a time, and behind it more
+///   and more.
 /// * Order is kept within a batch; between batches only when a setting asks for it, and then within a partition key, for
 ///   events of one loop that come the same way, in memory or by the log.
 /// * `stop` goes on shipping what is in memory for the time that the drain gives; what is left then stays in the log.
@@ -45,12 +51,14 @@ pub struct Shipper<C> {
     pub(super) work: Bell,
     pub(super) room: Bell,
     pub(super) finished: Bell,
+    pub(super) shards_differ: Bell,
 }
 
 /// What changes.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) batcher: Batcher,
+    pub(super) flow: Flow,
     pub(super) tracker: Tracker,
     pub(super) progress: Progress,
     pub(super) cursor: Cursor,
@@ -80,8 +88,16 @@ impl<C: StreamClient> Shipper<C> {
             bytes_max: config.batch_bytes_max,
             linger: config.linger,
         };
+        let rate = ShardRate { entries_per_s: config.shard_records_per_s, bytes_per_s: config.shard_bytes_per_s };
+        let batcher = Batcher::new(limits, rate);
+        let flow = FlowLimits {
+            calls_max: config.in_flight_max,
+            backoff_min: config.backoff_min,
+            backoff_max: config.backoff_max,
+        };
         let state = State {
-            batcher: if config.ordered { Batcher::new(limits).ordered() } else { Batcher::new(limits) },
+            batcher: if config.ordered { batcher.ordered() } else { batcher },
+            flow: Flow::new(flow),
             tracker: Tracker::default(),
             progress: Progress::default(),
             cursor: Cursor::new(log.directory().path(), Vec::new()),
@@ -98,7 +114,15 @@ impl<C: StreamClient> Shipper<C> {
             held: log.room().take(0, 0),
         };
         let state = RefCell::new(state);
-        Self { log, client, state, work: Bell::default(), room: Bell::default(), finished: Bell::default() }
+        Self {
+            log,
+            client,
+            state,
+            work: Bell::default(),
+            room: Bell::default(),
+            finished: Bell::default(),
+            shards_differ: Bell::default(),
+        }
     }
 
     pub(super) fn config(&self) -> &KinesisConfig {
@@ -124,6 +148,16 @@ impl<C: StreamClient> Shipper<C> {
     pub(super) fn give_back(&self, entries: Vec<Entry>, now: Duration) {
         self.state.borrow_mut().batcher.give_back(entries, now);
         self.work.ring();
+    }
+
+    /// The shards of the stream are these.
+    pub(super) fn set_shards(&self, map: Option<ShardMap>) {
+        let shards = map.as_ref().map_or(0, |map| map.shards().len());
+        if self.state.borrow_mut().batcher.set_shards(map) {
+            tracing::info!(shards, "the shards of the stream");
+            self.log.metrics().shards.set(i64::try_from(shards).unwrap_or(i64::MAX));
+            self.work.ring();
+        }
     }
 
     /// Takes an entry apart; its records go in its place.
@@ -260,6 +294,8 @@ impl<C: StreamClient> Verticle for Shipper<C> {
         ctx.spawn(recover::run(ctx.clone()));
         ctx.spawn(cleanup::run(ctx.clone()));
         ctx.spawn(probe::run(ctx.clone()));
+        ctx.spawn(shard_list::run(ctx.clone()));
+        ctx.spawn(age::run(ctx.clone()));
         Ok(())
     }
 

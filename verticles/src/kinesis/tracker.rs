@@ -103,6 +103,13 @@ impl Tracker {
         self.finished.push_back((name, fate));
     }
 
+    /// The oldest segment that holds something unsettled, or may.
+    pub fn oldest(&self) -> Option<SegmentName> {
+        let mut unsettled = self.segments.iter().filter(|(_, segment)| segment.came > segment.settled);
+        let oldest = unsettled.next().map(|(name, _)| *name);
+        oldest.into_iter().chain(self.unread.first().copied()).min()
+    }
+
     /// How many segments are to be read yet.
     pub fn unread(&self) -> usize {
         self.unread.len()
@@ -186,6 +193,19 @@ mod tests {
         assert_eq!(tracker.next_unread(), Some((name(1), 0)));
         tracker.read(name(1), 0, 16, true);
         assert_eq!(tracker.take_finished(), Some((name(1), Fate::Remove)));
+    }
+
+    #[test]
+    fn the_oldest_is_the_first_with_something_unsettled_or_unread() {
+        let mut tracker = Tracker::default();
+        assert_eq!(tracker.oldest(), None);
+        tracker.came(name(1), 1);
+        tracker.came(name(2), 1);
+        assert_eq!(tracker.oldest(), Some(name(1)));
+        tracker.settled(name(1), 1);
+        assert_eq!(tracker.oldest(), Some(name(2)), "the first is open, and nothing in it waits");
+        tracker.closed(name(1), Some(100));
+        assert_eq!(tracker.oldest(), Some(name(1)));
     }
 
     #[test]

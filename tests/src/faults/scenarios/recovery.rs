@@ -24,7 +24,11 @@ const SAMPLE: Duration = Duration::from_millis(100);
 const SAMPLES_A_SECOND: usize = 10;
 
 pub(super) fn run(plan: Plan) -> Result<Outcome, RunError> {
-    let mut stand = Stand::start(SHARDS, |service| service)?;
+    let mut stand = Stand::start(SHARDS, |service| {
+        // What the shards take.
+        let service = service.env("ADTRACK_KINESIS_SHARD_RECORDS_PER_S", "1000");
+        service.env("ADTRACK_KINESIS_SHARD_BYTES_PER_S", "1048576")
+    })?;
     stand.kinesis.set_limits(Some(ShardLimits::SERVICE));
     let live = stand.load(LIVE_PER_S);
     let mut calm = Calls::new(&stand);

@@ -4,6 +4,7 @@
 mod cursor;
 mod durability;
 mod intake;
+mod shards;
 mod shipper;
 mod stream;
 
@@ -37,6 +38,8 @@ pub(crate) fn kinesis_config() -> KinesisConfig {
         batch_records_max: 500,
         batch_bytes_max: 4_500_000,
         record_bytes_max: 1_048_576,
+        shard_records_per_s: 0,
+        shard_bytes_per_s: 0,
         ordered: false,
         in_flight_max: 4,
         queue_events_max: 20_000,

@@ -5,10 +5,13 @@ use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use adtrack_proto::aggregated::hash_of;
 use vertebra::Clock;
 
 use crate::kinesis::client::{Outcome, PutError, StreamClient};
 use crate::kinesis::entry::Entry;
+use crate::kinesis::shard::{Shard, ShardId};
+use crate::kinesis::shard_map::ShardMap;
 
 /// Takes records into memory; what goes wrong is planned call by call, or for all calls.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +24,9 @@ struct Inner {
     plan: VecDeque<Answer>,
     always: Option<Answer>,
     poison: BTreeSet<String>,
+    shards: Vec<Shard>,
+    full: BTreeSet<ShardId>,
+    listed: usize,
     calls: Vec<Vec<String>>,
     stored: Vec<String>,
 }
@@ -58,6 +64,27 @@ impl StubStream {
         self.lock().poison.insert(id.to_owned());
     }
 
+    /// Has these shards from now on, and can be asked for them.
+    pub(super) fn set_shards(&self, shards: impl IntoIterator<Item = (u64, u128)>) {
+        let shards = shards.into_iter().map(|(id, first_hash_key)| Shard { id: ShardId(id), first_hash_key });
+        self.lock().shards = shards.collect();
+    }
+
+    /// These shards turn away whatever comes.
+    pub(super) fn set_full(&self, shards: impl IntoIterator<Item = u64>) {
+        self.lock().full = shards.into_iter().map(ShardId).collect();
+    }
+
+    /// How often its shards were listed.
+    pub(super) fn listed(&self) -> usize {
+        self.lock().listed
+    }
+
+    /// The shard a key belongs to.
+    pub(super) fn shard_of(&self, key: &str) -> Option<ShardId> {
+        shard_of(&self.lock().shards, key)
+    }
+
     /// The keys of each call.
     pub(super) fn calls(&self) -> Vec<Vec<String>> {
         self.lock().calls.clone()
@@ -81,7 +108,14 @@ impl StubStream {
         let planned = inner.plan.pop_front().or_else(|| inner.always.clone());
         match planned.unwrap_or_else(|| Answer::Outcomes(vec![Outcome::Stored(None)])) {
             Answer::Outcomes(outcomes) => {
-                let outcomes: Vec<Outcome> = outcomes.into_iter().cycle().take(keys.len()).collect();
+                let outcomes = keys.iter().zip(outcomes.into_iter().cycle());
+                let outcomes: Vec<Outcome> = outcomes
+                    .map(|(key, outcome)| match (outcome, shard_of(&inner.shards, key)) {
+                        (_, Some(shard)) if inner.full.contains(&shard) => Outcome::Throttled,
+                        (Outcome::Stored(_), shard) => Outcome::Stored(shard),
+                        (other, _) => other,
+                    })
+                    .collect();
                 let stored = keys.iter().zip(&outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Stored(_)));
                 inner.stored.extend(stored.map(|(key, _)| key.clone()));
                 Some(Ok(outcomes))
@@ -106,6 +140,10 @@ impl StubStream {
     }
 }
 
+fn shard_of(shards: &[Shard], key: &str) -> Option<ShardId> {
+    ShardMap::new(shards.to_vec())?.of(hash_of(key))
+}
+
 impl StreamClient for StubStream {
     async fn put_records(&self, entries: &[Entry]) -> Result<Vec<Outcome>, PutError> {
         let keys: Vec<String> = entries.iter().map(|entry| entry.partition_key().to_owned()).collect();
@@ -120,6 +158,15 @@ impl StreamClient for StubStream {
             Some(answer) => answer,
             None => pending().await,
         }
+    }
+
+    async fn shards(&self) -> Result<Vec<Shard>, PutError> {
+        let mut inner = self.lock();
+        inner.listed += 1;
+        if inner.shards.is_empty() {
+            return Err(PutError::Denied("no right to list shards".into()));
+        }
+        Ok(inner.shards.clone())
     }
 
     async fn probe(&self) -> Result<(), PutError> {

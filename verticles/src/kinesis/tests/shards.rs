@@ -1,0 +1,154 @@
+//! Shards that are full, that become others, and a service that is not there for a while.
+
+use super::*;
+use crate::kinesis::client::PutError;
+use crate::kinesis::tests::stream::Answer;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Two shards, of half of the hash keys each.
+const TWO: [(u64, u128); 2] = [(0, 0), (1, 1 << 127)];
+
+fn down() -> Answer {
+    Answer::Error(PutError::Unreachable("connection refused".into()))
+}
+
+/// Waits until the shards are known.
+async fn listed(rt: &TestRuntime, run: &Run, shards: i64) {
+    until(rt, "the shards are known", || run.metrics.shards.get() == shards).await;
+}
+
+#[test]
+fn a_full_shard_is_left_alone_with_growing_pauses_while_the_others_go_on_and_is_no_outage() {
+    TestRuntime::paused(|rt| async move {
+        let fixture = Fixture::with_stream();
+        fixture.stream.set_shards(TWO);
+        fixture.stream.set_full([1]);
+        let run = fixture.run(&rt).await;
+        listed(&rt, &run, 2).await;
+        track_together(&rt, ids(0..2_000)).await;
+        let in_first = |id: &String| fixture.stream.shard_of(id).is_some_and(|shard| shard.0 == 0);
+        let fine = ids(0..2_000).into_iter().filter(in_first).count();
+        until(&rt, "those of the other shard are there", || fixture.stream.stored().len() == fine).await;
+        assert!(rt.elapsed() < SECOND, "{:?}", rt.elapsed());
+        rt.clock().sleep(60 * SECOND).await;
+        let calls = fixture.stream.calls().len();
+        assert!((15..=120).contains(&calls), "{calls} calls in a minute, of four in flight");
+        assert!(run.metrics.shard_pauses.get() > 10);
+        let health = health(&rt).await;
+        assert!(health.up && health.accepting, "{health:?}");
+        assert_eq!(run.metrics.call_failures.get(), 0);
+
+        track(&rt, "between").await.unwrap();
+        fixture.stream.set_full([]);
+        until(&rt, "all are there", || run.metrics.shipped.get() == 2_001).await;
+        until(&rt, "the log is empty", || fixture.segments() == 0).await;
+        run.stop(&rt).await;
+    });
+}
+
+#[test]
+fn a_backlog_is_shipped_at_nearly_the_pace_of_the_shards_and_not_faster() {
+    TestRuntime::paused(|rt| async move {
+        let mut fixture = Fixture::with_stream();
+        (fixture.kinesis.shard_records_per_s, fixture.kinesis.shard_bytes_per_s) = (1_000, 1_048_576);
+        fixture.stream.set_shards(TWO);
+        fixture.stream.always(down());
+        let run = fixture.run(&rt).await;
+        track_together(&rt, ids(0..10_000)).await;
+        run.kill(&rt).await;
+        fixture.stream.always(None);
+        let begun = rt.elapsed();
+        let run = fixture.run(&rt).await;
+        until(&rt, "all are there", || run.metrics.shipped.get() == 10_000).await;
+        let took = rt.elapsed() - begun;
+        // Five seconds' worth for each of the two, and a little more for the one that has more than half.
+        assert!((Duration::from_millis(4_500)..Duration::from_millis(6_000)).contains(&took), "{took:?}");
+        assert_eq!(run.metrics.throttled.get(), 0);
+        run.stop(&rt).await;
+    });
+}
+
+#[test]
+fn an_answer_that_names_another_shard_has_the_shards_listed_anew() {
+    TestRuntime::paused(|rt| async move {
+        let fixture = Fixture::with_stream();
+        fixture.stream.set_shards(TWO);
+        let run = fixture.run(&rt).await;
+        listed(&rt, &run, 2).await;
+        assert_eq!(fixture.stream.listed(), 1);
+        // Both are split.
+        fixture.stream.set_shards([(2, 0), (3, 1 << 126), (4, 1 << 127), (5, 3 << 126)]);
+        track_together(&rt, ids(0..100)).await;
+        until(&rt, "the new shards are known", || run.metrics.shards.get() == 4).await;
+        assert!(rt.elapsed() < 3 * SECOND, "{:?}", rt.elapsed());
+        let misses = run.metrics.shard_misses.get();
+        assert_eq!(misses, 100);
+        track_together(&rt, ids(100..200)).await;
+        until(&rt, "all are there", || fixture.stream.stored().len() == 200).await;
+        assert_eq!((run.metrics.shard_misses.get(), fixture.stream.listed()), (misses, 2));
+        rt.clock().sleep(61 * SECOND).await;
+        assert_eq!(fixture.stream.listed(), 3, "and once a minute");
+        run.stop(&rt).await;
+    });
+}
+
+#[test]
+fn without_the_right_to_list_shards_everything_is_shipped() {
+    TestRuntime::paused(|rt| async move {
+        let mut fixture = Fixture::with_stream();
+        fixture.kinesis.shard_records_per_s = 10;
+        let run = fixture.run(&rt).await;
+        track_together(&rt, ids(0..1_000)).await;
+        until(&rt, "all are there", || fixture.stream.stored().len() == 1_000).await;
+        assert!(rt.elapsed() < SECOND, "at no particular pace: {:?}", rt.elapsed());
+        assert_eq!((run.metrics.shards.get(), fixture.stream.listed()), (0, 1));
+        run.stop(&rt).await;
+    });
+}
+
+#[test]
+fn in_an_outage_one_call_goes_at_a_time_and_behind_it_more_and_more() {
+    TestRuntime::paused(|rt| async move {
+        let mut fixture = Fixture::with_stream();
+        fixture.kinesis.in_flight_max = 8;
+        fixture.stream.always(down());
+        let run = fixture.run(&rt).await;
+        track_together(&rt, ids(0..8_000)).await;
+        rt.clock().sleep(SECOND).await;
+        let before = fixture.stream.calls().len();
+        rt.clock().sleep(60 * SECOND).await;
+        let calls = fixture.stream.calls().len() - before;
+        assert!((12..60).contains(&calls), "{calls} calls in a minute, whatever may be in flight");
+        assert!(!health(&rt).await.up);
+
+        let takes = Duration::from_millis(100);
+        fixture.stream.always(Answer::After(rt.clock().clone(), takes));
+        until(&rt, "the first call is under way", || run.metrics.calls_in_flight.get() == 1).await;
+        let mut most = Vec::new();
+        for _ in 0..4 {
+            most.push(run.metrics.calls_in_flight.get());
+            rt.clock().sleep(takes).await;
+        }
+        assert!(most[0] == 1 && most[1] <= 2 && most[2] <= 4, "{most:?}");
+        until(&rt, "all are there", || run.metrics.shipped.get() == 8_000).await;
+        until(&rt, "the log is empty", || fixture.segments() == 0).await;
+        run.stop(&rt).await;
+    });
+}
+
+#[test]
+fn the_age_of_the_oldest_event_grows_in_an_outage_and_goes_with_it() {
+    TestRuntime::paused(|rt| async move {
+        let fixture = Fixture::with_stream();
+        fixture.stream.always(down());
+        let run = fixture.run(&rt).await;
+        track(&rt, "m").await.unwrap();
+        rt.clock().sleep(90 * SECOND).await;
+        let age = run.metrics.oldest_seconds.get();
+        assert!((88..=91).contains(&age), "{age}");
+        fixture.stream.always(None);
+        until(&rt, "nothing waits", || run.metrics.oldest_seconds.get() == 0).await;
+        run.stop(&rt).await;
+    });
+}
