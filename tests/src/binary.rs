@@ -17,7 +17,13 @@ pub enum BuildError {
     /// The build failed; cargo's last lines say why.
     #[error("cargo build failed: {0}")]
     Failed(String),
+    /// There is none where there should be one already.
+    #[error("{} is missing: build it first", .0.display())]
+    Missing(PathBuf),
 }
+
+/// What every caller in the process is given.
+static BINARY: OnceLock<Result<PathBuf, BuildError>> = OnceLock::new();
 
 /// How many of cargo's last lines an error quotes.
 const QUOTED_LINES: usize = 40;
@@ -42,8 +48,21 @@ const SOURCES: [&str; 8] = [
 /// # Errors
 /// [`BuildError`], the same for every caller in the process.
 pub fn adtrack_binary() -> Result<PathBuf, BuildError> {
-    static BINARY: OnceLock<Result<PathBuf, BuildError>> = OnceLock::new();
     BINARY.get_or_init(build).clone()
+}
+
+/// Takes the binary beside this program as it is, whatever its sources look like now: for who has just built both, and for long runs
+/// beside which the sources change. Of no effect once [`adtrack_binary`] was asked.
+///
+/// # Errors
+/// [`BuildError::Missing`] when there is none.
+pub fn take_as_built() -> Result<(), BuildError> {
+    let binary = repository::profile_dir().join("adtrack");
+    if !binary.exists() {
+        return Err(BuildError::Missing(binary));
+    }
+    BINARY.get_or_init(|| Ok(binary));
+    Ok(())
 }
 
 fn build() -> Result<PathBuf, BuildError> {

@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
+use adtrack_tests::binary::take_as_built;
 use adtrack_tests::faults::{ALL, HEAD, Outcome, Plan, RunError, Scenario};
 use clap::Parser;
 
@@ -38,6 +39,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Err(error) = take_as_built() {
+        eprintln!("faults: {error}");
+        return ExitCode::from(2);
+    }
     let plan = Plan { is_quick: arguments.quick, seed: arguments.seed.unwrap_or_else(|| fastrand::u64(..1_000_000)) };
     let size = if plan.is_quick { "quick" } else { "full" };
     println!("faults: {size} size, --seed {}\n\n{HEAD}", plan.seed);
