@@ -142,9 +142,24 @@ fn take_lock(folder: &Path) -> Result<File, OpenError> {
         Err(source) => return Err(OpenError::Io { path: folder.to_owned(), source }),
     };
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => {
+            sync_around(folder);
+            Ok(lock)
+        }
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: folder.to_owned() }),
         Err(TryLockError::Error(source)) => Err(OpenError::Io { path: folder.to_owned(), source }),
+    }
+}
+
+/// The name of a folder that was made just now is on the disk when the folder around it has been synced: without it, what was
+/// synced in the new one is lost with the power.
+fn sync_around(folder: &Path) {
+    // The log's own folder, and the data directory: either may be new.
+    for around in folder.ancestors().skip(1).take(2) {
+        let around = if around.as_os_str().is_empty() { Path::new(".") } else { around };
+        if let Err(error) = File::open(around).and_then(|around| around.sync_all()) {
+            tracing::warn!(%error, folder = %around.display(), "a folder cannot be synced: a power cut may take what is new in it");
+        }
     }
 }
 
