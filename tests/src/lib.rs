@@ -10,6 +10,7 @@ pub mod client;
 #[cfg(test)]
 mod echo_server;
 pub mod faults;
+pub mod foreign_deaggregator;
 pub mod kinesis_client;
 pub mod kinesis_server;
 pub mod load;
