@@ -77,6 +77,7 @@ fn sample() -> Result<Event, BoxError> {
         referer: "https://shop.example/products/17".into(),
         client_ip: "192.0.2.0".into(),
         trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".into(),
+        cookie_id: String::new(),
         query: vec![("campaign".into(), "autumn".into()), ("position".into(), "3".into())],
     })
 }
@@ -97,6 +98,7 @@ fn generated(event: &Event) -> TrackingEvent {
         referer: event.referer.clone(),
         client_ip: event.client_ip.clone(),
         trace_id: event.trace_id.clone(),
+        cookie_id: event.cookie_id.clone(),
         query: event.query.iter().cloned().map(|(name, value)| QueryParameter { name, value }).collect(),
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::reader::{Choice, Reader};
 use crate::{
     AdminConfig, AtBound, CacheConfig, CharSet, ClientIp, Compat, Config, ConfigErrors, DataConfig, Durability,
-    EventsConfig, HttpConfig, KinesisConfig, LogConfig, LogFormat, OnInvalid, RedisConfig, RuntimeConfig, Secret,
-    StoreConfig, rules, syntax,
+    EventsConfig, HttpConfig, KinesisConfig, LogConfig, LogFormat, OnInvalid, PartitionKey, RedisConfig, RuntimeConfig,
+    Secret, StoreConfig, rules, syntax,
 };
 
 const PATH: &str = "the path of a file";
@@ -65,6 +65,11 @@ fn http(r: &mut Reader<'_>) -> HttpConfig {
         query_bytes_max: r.number("http.query_bytes_max", 0..=65_534),
         on_invalid: r.choice("http.on_invalid"),
         client_ip: r.choice("http.client_ip"),
+        cookie_name: r.text_or_none(
+            "http.cookie_name",
+            "1 to 64 of A-Z a-z 0-9 ! # $ % & ' * + - . ^ _ ` | ~",
+            syntax::is_cookie_name,
+        ),
         trusted_proxies: r.networks("http.trusted_proxies"),
         routes: r.routes("http.routes"),
         retry_after: Duration::from_secs(r.number("http.retry_after_s", 1..=3600)),
@@ -130,6 +135,7 @@ fn kinesis(r: &mut Reader<'_>) -> KinesisConfig {
         stream: r.text_or_none("kinesis.stream", stream, syntax::is_stream_name),
         region: r.text("kinesis.region", "an AWS region such as \"eu-west-1\"", syntax::is_region),
         endpoint: r.text_or_none("kinesis.endpoint", endpoint, syntax::is_endpoint),
+        partition_key: r.choice("kinesis.partition_key"),
         linger: r.millis("kinesis.linger_ms", 0..=10_000),
         batch_records_max: r.number("kinesis.batch_records_max", 1..=500),
         batch_bytes_max: r.number("kinesis.batch_bytes_max", 1024..=10_485_760),
@@ -203,6 +209,16 @@ impl Choice for ClientIp {
     const ALL: &'static [(&'static str, Self)] =
         &[("truncated", Self::Truncated), ("full", Self::Full), ("none", Self::None)];
     const FALLBACK: Self = Self::Truncated;
+}
+
+impl Choice for PartitionKey {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("message_id", Self::MessageId),
+        ("program", Self::Program),
+        ("customer", Self::Customer),
+        ("cookie", Self::Cookie),
+    ];
+    const FALLBACK: Self = Self::MessageId;
 }
 
 impl Choice for LogFormat {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::reader::{Reader, TOKEN_ALLOWED};
-use crate::{Config, Durability};
+use crate::{Config, Durability, PartitionKey};
 
 pub(crate) fn check(config: &Config, r: &mut Reader<'_>) {
     http(config, r);
@@ -63,6 +63,8 @@ fn kinesis(config: &Config, r: &mut Reader<'_>) {
         kinesis.operation_timeout >= kinesis.attempt_timeout,
         "at least",
     );
+    let has_cookie = config.http.cookie_name.is_some() || kinesis.partition_key != PartitionKey::Cookie;
+    r.required("http.cookie_name", "kinesis.partition_key", has_cookie, "the name of a cookie");
     r.rule("kinesis.backoff_ms_max", "kinesis.backoff_ms_min", kinesis.backoff_max >= kinesis.backoff_min, "at least");
 }
 

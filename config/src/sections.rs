@@ -50,6 +50,19 @@ pub enum ClientIp {
     None,
 }
 
+/// What events are spread over the stream's shards by; an event without it goes by its message id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartitionKey {
+    /// The event's own id: evenly.
+    MessageId,
+    /// The program's id.
+    Program,
+    /// The customer's id.
+    Customer,
+    /// The value of the cookie that is kept.
+    Cookie,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -107,6 +120,8 @@ pub struct HttpConfig {
     pub on_invalid: OnInvalid,
     /// How much of the client's address goes into events.
     pub client_ip: ClientIp,
+    /// Cookie whose value goes into events. `None`: none.
+    pub cookie_name: Option<String>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Cidr>,
     /// More tracking URLs beside `/event/`; no two of one path.
@@ -181,6 +196,8 @@ pub struct KinesisConfig {
     pub region: String,
     /// URL of the endpoint. `None`: the region's own.
     pub endpoint: Option<String>,
+    /// What events are spread over the shards by.
+    pub partition_key: PartitionKey,
     /// How long a batch waits for more events.
     pub linger: Duration,
     /// Records in one `PutRecords` call.

@@ -41,6 +41,12 @@ fn is_port(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
+/// The name of a cookie: what HTTP calls a token.
+pub(crate) fn is_cookie_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
 /// Text that goes into a header: a token.
 pub(crate) fn is_token(text: &str) -> bool {
     (16..=256).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())

@@ -13,7 +13,7 @@ use crate::{Program, varint};
 pub struct Event {
     /// The program as it was known when the event was accepted.
     pub program: Arc<Program>,
-    /// The id given to this event: a UUID, in its usual text form. Also the record's partition key.
+    /// The id given to this event: a UUID, in its usual text form.
     pub message_id: SmolStr,
     /// The caller's `User-Agent`, empty when there was none.
     pub user_agent: String,
@@ -29,6 +29,8 @@ pub struct Event {
     pub trace_id: String,
     /// The query parameters, decoded, in order, repeated names kept.
     pub query: Vec<(String, String)>,
+    /// The value of the cookie that the settings name, empty when there was none.
+    pub cookie_id: String,
 }
 
 impl Event {
@@ -58,6 +60,7 @@ impl Event {
             put_text(out, 1, name);
             put_text(out, 2, value);
         }
+        put_text(out, 15, &self.cookie_id);
     }
 }
 
@@ -149,7 +152,7 @@ mod tests {
     }
 
     fn any_event() -> impl Strategy<Value = Event> {
-        let texts = any::<(String, String, String, String, String, String)>();
+        let texts = any::<(String, String, String, String, String, String, String)>();
         let query = proptest::collection::vec(any::<(String, String)>(), 0..5);
         (any_program(), texts, any::<i64>(), query).prop_map(|(program, texts, event_time_ms, query)| Event {
             program: Arc::new(program),
@@ -161,6 +164,7 @@ mod tests {
             client_ip: texts.4,
             trace_id: texts.5,
             query,
+            cookie_id: texts.6,
         })
     }
 
@@ -181,6 +185,7 @@ mod tests {
             client_ip: event.client_ip.clone(),
             trace_id: event.trace_id.clone(),
             query: event.query.iter().cloned().map(|(name, value)| QueryParameter { name, value }).collect(),
+            cookie_id: event.cookie_id.clone(),
         }
     }
 
@@ -217,6 +222,7 @@ mod tests {
                 client_ip: String::new(),
                 trace_id: String::new(),
                 query,
+                cookie_id: String::new(),
             };
             let mut ours = Vec::new();
             event.encode(&mut ours);

@@ -53,13 +53,61 @@ impl TrackingEvent {
             text(out, b",\"value\":", &parameter.value);
             out.push(b'}');
         }
-        out.extend_from_slice(b"]}");
+        text(out, b"],\"cookieId\":", &self.cookie_id);
+        out.push(b'}');
     }
 }
 
-/// The `message_id` of a record's payload, without decoding or copying the rest; `None` when there is none that is text.
-///
-/// Of a repeated field the last one counts, as protobuf has it. Cheap enough to be asked for every record.
+/// What tells events apart and together in a record's payload, without decoding or copying the rest.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Identity<'a> {
+    /// Its `message_id`, if there is one that is text.
+    pub message_id: Option<&'a str>,
+    /// Its `programid`, if there is one that is text.
+    pub program_id: Option<&'a str>,
+    /// Its `customer_id`, 0 when it is not written.
+    pub customer_id: i32,
+    /// Its `cookie_id`, if there is one that is text.
+    pub cookie_id: Option<&'a str>,
+}
+
+impl<'a> Identity<'a> {
+    /// Reads a payload; `None` when it is not protobuf. Cheap enough to be asked for every record.
+    ///
+    /// Of a repeated field the last one counts, as protobuf has it.
+    ///
+    /// ```
+    /// use adtrack_proto::wire::{Identity, TrackingEvent};
+    /// use prost::Message;
+    ///
+    /// let event = TrackingEvent { message_id: "m-1".into(), customer_id: 7, ..TrackingEvent::default() };
+    /// let payload = event.encode_to_vec();
+    /// let identity = Identity::of(&payload).unwrap_or_default();
+    /// assert_eq!((identity.message_id, identity.customer_id, identity.cookie_id), (Some("m-1"), 7, None));
+    /// assert_eq!(Identity::of(b"\xff\xff"), None);
+    /// ```
+    pub fn of(payload: &'a [u8]) -> Option<Self> {
+        let mut rest = payload;
+        let mut found = Self::default();
+        while !rest.is_empty() {
+            match varint::take_field(&mut rest)? {
+                Field::Bytes(1, text) => found.program_id = readable(text),
+                // Written as the 64 bits of a number that has 32.
+                Field::Number(3, number) => found.customer_id = number as i32,
+                Field::Bytes(8, text) => found.message_id = readable(text),
+                Field::Bytes(15, text) => found.cookie_id = readable(text),
+                _ => {}
+            }
+        }
+        Some(found)
+    }
+}
+
+fn readable(text: &[u8]) -> Option<&str> {
+    str::from_utf8(text).ok().filter(|text| !text.is_empty())
+}
+
+/// The `message_id` of a record's payload, as [`Identity`] has it.
 ///
 /// ```
 /// use adtrack_proto::wire::{TrackingEvent, message_id};
@@ -70,14 +118,7 @@ impl TrackingEvent {
 /// assert_eq!(message_id(b"\xff\xff"), None);
 /// ```
 pub fn message_id(payload: &[u8]) -> Option<&str> {
-    let mut rest = payload;
-    let mut found = None;
-    while !rest.is_empty() {
-        if let Field::Bytes(MESSAGE_ID, id) = varint::take_field(&mut rest)? {
-            found = Some(id);
-        }
-    }
-    found.and_then(|id| std::str::from_utf8(id).ok()).filter(|id| !id.is_empty())
+    Identity::of(payload)?.message_id
 }
 
 /// Appends a payload behind its length as a varint, the way protobuf libraries write and read many messages in one file.
@@ -96,9 +137,6 @@ pub fn write_delimited(payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
-/// The field's number.
-const MESSAGE_ID: u64 = 8;
-
 fn text(out: &mut Vec<u8>, before: &[u8], value: &str) {
     out.extend_from_slice(before);
     push_string(out, value);
@@ -113,7 +151,7 @@ mod tests {
     use super::*;
 
     fn any_wire_event() -> impl Strategy<Value = TrackingEvent> {
-        let texts = proptest::collection::vec(any::<String>(), 10);
+        let texts = proptest::collection::vec(any::<String>(), 11);
         let query = proptest::collection::vec(any::<(String, String)>(), 0..4);
         (texts, any::<i32>(), any::<bool>(), any::<i64>(), query).prop_map(|(texts, id, valid, time, query)| {
             let mut texts = texts.into_iter();
@@ -133,6 +171,7 @@ mod tests {
                 client_ip: next(),
                 trace_id: next(),
                 query: query.into_iter().map(|(name, value)| QueryParameter { name, value }).collect(),
+                cookie_id: next(),
             }
         })
     }
@@ -162,14 +201,24 @@ mod tests {
             prop_assert_eq!(&json["referer"], &event.referer);
             prop_assert_eq!(&json["clientIp"], &event.client_ip);
             prop_assert_eq!(&json["traceId"], &event.trace_id);
+            prop_assert_eq!(&json["cookieId"], &event.cookie_id);
             prop_assert_eq!(json["query"].as_array().unwrap().len(), event.query.len());
         }
 
         #[test]
-        fn the_message_id_is_found_without_decoding_the_rest(event in any_wire_event()) {
+        fn what_identifies_an_event_is_found_without_decoding_the_rest(event in any_wire_event()) {
+            fn some(text: &str) -> Option<&str> {
+                Some(text).filter(|text| !text.is_empty())
+            }
             let payload = event.encode_to_vec();
-            let expected = Some(event.message_id.as_str()).filter(|id| !id.is_empty());
-            prop_assert_eq!(message_id(&payload), expected);
+            let expected = Identity {
+                message_id: some(&event.message_id),
+                program_id: some(&event.programid),
+                customer_id: event.customer_id,
+                cookie_id: some(&event.cookie_id),
+            };
+            prop_assert_eq!(Identity::of(&payload), Some(expected));
+            prop_assert_eq!(message_id(&payload), expected.message_id);
         }
 
         #[test]

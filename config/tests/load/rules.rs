@@ -112,6 +112,14 @@ fn the_compatibility_routes_demand_a_token() {
 }
 
 #[test]
+fn events_that_go_by_their_cookie_need_the_name_of_one() {
+    let by_cookie = ("ADTRACK_KINESIS_PARTITION_KEY", "cookie");
+    let message = refused(load(&[by_cookie]));
+    assert!(message.starts_with("http.cookie_name is not set, but kinesis.partition_key = \"cookie\""), "{message}");
+    assert!(load(&[by_cookie, ("ADTRACK_HTTP_COOKIE_NAME", "uid")]).is_ok());
+}
+
+#[test]
 fn two_listeners_on_any_free_port_do_not_collide() {
     assert!(load(&[("ADTRACK_HTTP_LISTEN", "127.0.0.1:0"), ("ADTRACK_ADMIN_LISTEN", "127.0.0.1:0")]).is_ok());
     assert!(load(&[("ADTRACK_HTTP_LISTEN", "127.0.0.2:9090")]).is_ok());

@@ -22,6 +22,7 @@ const CASES: &[(&str, &[&str], &[&str])] = &[
     ("http.program_id_chars", &["a", "0-9", "a-z-"], &["", "z-a", "a b", "ü", "\\"]),
     ("http.on_invalid", &["stream", "reject"], &["", "drop", "STREAM"]),
     ("http.client_ip", &["truncated", "full", "none"], &["", "hashed"]),
+    ("http.cookie_name", &["", "uid", "__Host-uid"], &["u id", "u=d", "\u{e4}"]),
     (
         "http.trusted_proxies",
         &["", "10.0.0.0/8", "10.0.0.0/8,fd00::/8, ::1"],
@@ -55,6 +56,7 @@ const CASES: &[(&str, &[&str], &[&str])] = &[
         &["", "http://localhost:4567", "https://kinesis.eu-west-1.amazonaws.com/"],
         &["localhost:4567", "http://u:p@h", "http://h/path"],
     ),
+    ("kinesis.partition_key", &["message_id", "program", "customer"], &["", "messageId"]),
     ("kinesis.batch_records_max", &["1", "500"], &["0", "501"]),
     ("kinesis.batch_bytes_max", &["1048576", "10485760"], &["1023", "10485761"]),
     ("kinesis.shard_records_per_s", &["0", "1000000"], &["-1", "1000001"]),

@@ -45,6 +45,9 @@ pub struct TrackingEvent {
     /// The query parameters, decoded, in order, repeated names kept.
     #[prost(message, repeated, tag = "14")]
     pub query: ::prost::alloc::vec::Vec<QueryParameter>,
+    /// The value of the cookie that adtrack was told to keep, empty when there was none.
+    #[prost(string, tag = "15")]
+    pub cookie_id: ::prost::alloc::string::String,
 }
 /// One query parameter.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

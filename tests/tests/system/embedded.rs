@@ -84,6 +84,7 @@ async fn the_log_of_a_running_service_is_printed_with_every_field_of_an_event() 
             "query": [
                 {"name": "type", "value": "click"}, {"name": "campaign", "value": "a b"}, {"name": "campaign", "value": "c"},
             ],
+            "cookieId": "",
         })
     );
     let now_ms = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();

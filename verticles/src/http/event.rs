@@ -21,7 +21,7 @@ use super::metrics::{Metrics, Unavailable};
 use super::program_id::MalformedId;
 use super::query::{self, QueryLimits};
 use super::tracking_paths::TrackingPath;
-use super::{text, trace};
+use super::{cookie, text, trace};
 
 /// Answers are cut from pieces of this size, so that most of them cost no allocation.
 const BODIES_BYTES: usize = 32_768;
@@ -127,12 +127,18 @@ impl EventRoute {
             client_ip: client_ip::kept(client_ip::client_of(peer, headers, &config.trusted_proxies), config.client_ip),
             trace_id: trace::trace_id(headers).unwrap_or_default().to_owned(),
             query: query.parameters,
+            cookie_id: self.cookie_of(headers),
         }
     }
 
     fn text_of(&self, headers: &HeaderMap, name: &HeaderName) -> String {
         let value = headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default();
         text::bounded(value, self.config.user_agent_bytes_max)
+    }
+
+    fn cookie_of(&self, headers: &HeaderMap) -> String {
+        let named = self.config.cookie_name.as_deref();
+        named.and_then(|name| cookie::value(headers, name)).unwrap_or_default().to_owned()
     }
 
     fn unavailable(&self, what: Unavailable, error: &RequestError) -> Response {

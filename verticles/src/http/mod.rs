@@ -19,6 +19,7 @@ mod bus_metrics;
 mod client_ip;
 mod connection;
 mod connections;
+mod cookie;
 mod dependencies;
 mod durability;
 mod event;

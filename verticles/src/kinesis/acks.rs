@@ -5,17 +5,17 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-/// One event somebody waits for, by the key of its record. Dropped, it tells that the stream will not have it soon.
+/// One event somebody waits for, by its message id. Dropped, it tells that the stream will not have it soon.
 #[derive(Debug)]
 pub(crate) struct Ack {
-    key: String,
+    id: String,
     tell: oneshot::Sender<()>,
 }
 
 /// Makes one, and what its other end is told by.
-pub(crate) fn ack(key: &str) -> (Ack, oneshot::Receiver<()>) {
+pub(crate) fn ack(id: &str) -> (Ack, oneshot::Receiver<()>) {
     let (tell, told) = oneshot::channel();
-    (Ack { key: key.to_owned(), tell }, told)
+    (Ack { id: id.to_owned(), tell }, told)
 }
 
 /// All of a shipper's. Bounded by the events that are in memory: with each of them goes its own.
@@ -25,25 +25,25 @@ pub(crate) struct Acks(HashMap<Bytes, oneshot::Sender<()>>);
 impl Acks {
     /// These wait, too.
     pub(crate) fn add(&mut self, acks: Vec<Ack>) {
-        self.0.extend(acks.into_iter().map(|ack| (Bytes::from(ack.key), ack.tell)));
+        self.0.extend(acks.into_iter().map(|ack| (Bytes::from(ack.id), ack.tell)));
     }
 
-    /// The stream has the record of this key.
-    pub(crate) fn stored(&mut self, key: &str) {
-        if let Some(tell) = self.take(key) {
+    /// The stream has the event of this message id.
+    pub(crate) fn stored(&mut self, id: &str) {
+        if let Some(tell) = self.take(id) {
             // Whoever waited may have gone.
             let (Ok(()) | Err(())) = tell.send(());
         }
     }
 
     /// The stream will never have it.
-    pub(crate) fn refused(&mut self, key: &str) {
-        drop(self.take(key));
+    pub(crate) fn refused(&mut self, id: &str) {
+        drop(self.take(id));
     }
 
-    fn take(&mut self, key: &str) -> Option<oneshot::Sender<()>> {
+    fn take(&mut self, id: &str) -> Option<oneshot::Sender<()>> {
         // Nobody waits, as a rule.
-        if self.0.is_empty() { None } else { self.0.remove(key.as_bytes()) }
+        if self.0.is_empty() { None } else { self.0.remove(id.as_bytes()) }
     }
 }
 

@@ -209,6 +209,7 @@ fn earliest(one: Option<Duration>, other: Duration) -> Option<Duration> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
+    use adtrack_config::PartitionKey;
     use bytes::Bytes;
     use proptest::prelude::*;
 
@@ -438,7 +439,8 @@ mod tests {
         }
         let mut waiting = keys.iter().enumerate().map(|(nth, (key, is_backlog))| {
             // The how-many-eth it is stands where its frame ends.
-            let record = Record::new(Bytes::from(payload(&key.to_string())), SEGMENT, nth as u64);
+            let record =
+                Record::new(Bytes::from(payload(&key.to_string())), SEGMENT, nth as u64, PartitionKey::MessageId);
             Entry::single(if *is_backlog { record.read_back() } else { record })
         });
         let (mut calls, mut stored): (Vec<Vec<Entry>>, _) = (Vec::new(), Vec::new());

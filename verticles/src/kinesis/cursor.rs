@@ -194,7 +194,9 @@ mod tests {
     /// A step of one record of ten bytes, the how-many-eth of its segment.
     fn step(seq: u32, nth: u64) -> Step {
         let end = HEADER_LEN as u64 + 10 * (nth + 1);
-        Step::of([Record::new(Bytes::from_static(b"xx"), segment(seq), end)].iter())
+        Step::of(
+            [Record::new(Bytes::from_static(b"xx"), segment(seq), end, adtrack_config::PartitionKey::MessageId)].iter(),
+        )
     }
 
     struct Fixture {

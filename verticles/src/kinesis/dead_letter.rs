@@ -37,7 +37,7 @@ impl DeadLetters {
         for record in entry.records() {
             // A record came out of a frame, so it fits one.
             if let Err(error) = segment::push_frame(&mut frames, |out| out.extend_from_slice(record.payload())) {
-                tracing::error!(%error, key = record.key(), "a record that cannot be kept");
+                tracing::error!(%error, id = record.id(), "a record that cannot be kept");
             }
         }
         if self.writer.must_roll(frames.len()) {

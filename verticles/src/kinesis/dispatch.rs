@@ -9,6 +9,7 @@ use super::batch::Take;
 use super::client::{Outcome, PutError, StreamClient};
 use super::entry::{self, Entry};
 use super::flow::Permit;
+use super::record::Record;
 use super::retry::{self, Count, Judged};
 use super::shipper::Shipper;
 
@@ -146,7 +147,7 @@ impl<C: StreamClient> UnderWay<C> {
             let mut state = shipper.state.borrow_mut();
             state.proven = true;
             for record in judged.stored.iter().flat_map(Entry::records) {
-                state.acks.stored(record.key());
+                state.acks.stored(record.id());
             }
             drop(state);
             shipper.settle(&judged.stored, self.ctx.clock());
@@ -201,15 +202,15 @@ impl<C: StreamClient> UnderWay<C> {
                 Ok(bytes) => {
                     shipper.log.kept(bytes);
                     tracing::error!(
-                        key = entry.partition_key(),
+                        id = entry.records().first().map(Record::id),
                         reason,
                         "the stream refuses an event: it is kept in a .dead file"
                     );
                     kept.push(entry);
                 }
                 Err(error) => {
-                    let key = entry.partition_key();
-                    tracing::error!(%error, key, "an event the stream refuses cannot be kept");
+                    let id = entry.records().first().map(Record::id);
+                    tracing::error!(%error, id, "an event the stream refuses cannot be kept");
                     again.groups.push(vec![entry]);
                     again.pause = true;
                 }

@@ -18,7 +18,8 @@
 //! otherwise. What is counted is in [`Metrics`].
 //!
 //! What is promised: an event that was answered is held by what the answer names, see
-//! [`Durability`](adtrack_proto::bus::Durability); it is shipped at least once, with its message id as partition key. Not promised: an order between
+//! [`Durability`](adtrack_proto::bus::Durability); it is shipped at least once, under the partition key that the settings choose, its
+//! message id by default. Not promised: an order between
 //! loops or batches, and survival of the machine.
 
 mod acks;
@@ -40,6 +41,7 @@ mod left;
 mod log;
 mod metrics;
 pub mod pacer;
+mod partition_key;
 mod pending;
 mod probe;
 pub mod progress;

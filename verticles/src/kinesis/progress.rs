@@ -166,7 +166,7 @@ mod tests {
     }
 
     fn record(seq: u32, end: u64) -> Record {
-        Record::new(Bytes::from_static(b"xx"), name(seq), end)
+        Record::new(Bytes::from_static(b"xx"), name(seq), end, adtrack_config::PartitionKey::MessageId)
     }
 
     fn read(frames: Vec<u8>) -> Progress {

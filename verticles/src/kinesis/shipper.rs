@@ -175,7 +175,7 @@ impl<C: StreamClient> Shipper<C> {
         let (mut settled, mut bytes) = (0, 0);
         for record in records() {
             state.tracker.settled(record.segment(), 1);
-            state.acks.refused(record.key());
+            state.acks.refused(record.id());
             settled += 1;
             bytes += record.frame_bytes();
         }
@@ -332,7 +332,11 @@ impl<C: StreamClient> Handler<ToShip> for Shipper<C> {
         match message {
             ToShip::Events { segment, offset, frames, held, acks } => {
                 self.state.borrow_mut().acks.add(acks);
-                let records = self.take_over(Record::all_in(frames, segment, offset), held, ctx.clock().now());
+                let records = self.take_over(
+                    Record::all_in(frames, segment, offset, self.config().partition_key),
+                    held,
+                    ctx.clock().now(),
+                );
                 self.state.borrow_mut().tracker.came(segment, records as u64);
             }
             ToShip::Closed { segment, unread_from } => {

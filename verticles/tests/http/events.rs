@@ -56,6 +56,19 @@ fn an_event_holds_what_the_request_told() {
 }
 
 #[test]
+fn a_cookie_is_kept_when_the_settings_name_it_and_only_then() {
+    let request = "GET /event/1 HTTP/1.1\r\nHost: a\r\nCookie: session=secret; uid=7f3a\r\n\r\n";
+    serve(&[("HTTP_COOKIE_NAME", "uid")], async |service| {
+        service.client().send(request).answer().unwrap();
+        assert_eq!(service.events().remove(0).cookie_id, "7f3a");
+    });
+    serve(&[], async |service| {
+        service.client().send(request).answer().unwrap();
+        assert_eq!(service.events().remove(0).cookie_id, "");
+    });
+}
+
+#[test]
 fn an_address_is_truncated_and_nobodys_header_believed_by_default() {
     serve(&[], async |service| {
         let mut client = service.client();

@@ -34,6 +34,7 @@ pub(crate) fn kinesis_config() -> KinesisConfig {
         stream: Some("events".into()),
         region: "eu-west-1".into(),
         endpoint: None,
+        partition_key: config::PartitionKey::MessageId,
         linger: Duration::from_millis(20),
         batch_records_max: 500,
         batch_bytes_max: 4_500_000,
@@ -177,6 +178,7 @@ fn event(message_id: &str) -> Event {
         referer: String::new(),
         client_ip: String::new(),
         trace_id: String::new(),
+        cookie_id: String::new(),
         query: vec![("a".into(), "b".into())],
     }
 }
