@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::reader::{Choice, Reader};
 use crate::{
     AdminConfig, AtBound, CacheConfig, CharSet, ClientIp, Compat, Config, ConfigErrors, DataConfig, Durability,
-    EventsConfig, HttpConfig, KinesisConfig, LogConfig, LogFormat, OnInvalid, PartitionKey, RedisConfig, RuntimeConfig,
-    Secret, StoreConfig, rules, syntax,
+    EventsConfig, HttpConfig, KinesisConfig, LogConfig, LogFormat, OnInvalid, PartitionKey, RecordFormat, RedisConfig,
+    RuntimeConfig, Secret, StoreConfig, rules, syntax,
 };
 
 const PATH: &str = "the path of a file";
@@ -136,6 +136,8 @@ fn kinesis(r: &mut Reader<'_>) -> KinesisConfig {
         region: r.text("kinesis.region", "an AWS region such as \"eu-west-1\"", syntax::is_region),
         endpoint: r.text_or_none("kinesis.endpoint", endpoint, syntax::is_endpoint),
         partition_key: r.choice("kinesis.partition_key"),
+        format: r.choice("kinesis.format"),
+        aggregate_bytes_max: r.number("kinesis.aggregate_bytes_max", 1024..=1_048_576),
         linger: r.millis("kinesis.linger_ms", 0..=10_000),
         batch_records_max: r.number("kinesis.batch_records_max", 1..=500),
         batch_bytes_max: r.number("kinesis.batch_bytes_max", 1024..=10_485_760),
@@ -219,6 +221,11 @@ impl Choice for PartitionKey {
         ("cookie", Self::Cookie),
     ];
     const FALLBACK: Self = Self::MessageId;
+}
+
+impl Choice for RecordFormat {
+    const ALL: &'static [(&'static str, Self)] = &[("record", Self::Record), ("aggregated", Self::Aggregated)];
+    const FALLBACK: Self = Self::Record;
 }
 
 impl Choice for LogFormat {

@@ -57,7 +57,7 @@ pub use program_id::{ProgramIdRefusal, ProgramIdRule};
 pub use secret::Secret;
 pub use sections::{
     AdminConfig, CacheConfig, ClientIp, Compat, DataConfig, Durability, EventsConfig, HttpConfig, KinesisConfig,
-    LogConfig, LogFormat, OnInvalid, PartitionKey, RedisConfig, RuntimeConfig, StoreConfig,
+    LogConfig, LogFormat, OnInvalid, PartitionKey, RecordFormat, RedisConfig, RuntimeConfig, StoreConfig,
 };
 pub use source::{ProcessEnv, Source};
 pub use tracking_route::{AtBound, TrackingRoute, TrackingRouteError};

@@ -52,6 +52,12 @@ fn kinesis(config: &Config, r: &mut Reader<'_>) {
         "at least",
     );
     r.rule(
+        "kinesis.aggregate_bytes_max",
+        "kinesis.record_bytes_max",
+        kinesis.aggregate_bytes_max <= kinesis.record_bytes_max,
+        "at most",
+    );
+    r.rule(
         "kinesis.queue_events_max",
         "kinesis.batch_records_max",
         kinesis.queue_events_max >= kinesis.batch_records_max,

@@ -63,6 +63,15 @@ pub enum PartitionKey {
     Cookie,
 }
 
+/// How events become records of the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordFormat {
+    /// One event a record.
+    Record,
+    /// Many, in the format of the Kinesis Producer Library.
+    Aggregated,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -198,6 +207,10 @@ pub struct KinesisConfig {
     pub endpoint: Option<String>,
     /// What events are spread over the shards by.
     pub partition_key: PartitionKey,
+    /// How events become records of the stream.
+    pub format: RecordFormat,
+    /// Longest aggregate in bytes, key included.
+    pub aggregate_bytes_max: usize,
     /// How long a batch waits for more events.
     pub linger: Duration,
     /// Records in one `PutRecords` call.

@@ -57,6 +57,8 @@ const CASES: &[(&str, &[&str], &[&str])] = &[
         &["localhost:4567", "http://u:p@h", "http://h/path"],
     ),
     ("kinesis.partition_key", &["message_id", "program", "customer"], &["", "messageId"]),
+    ("kinesis.format", &["record", "aggregated"], &["", "kpl"]),
+    ("kinesis.aggregate_bytes_max", &["1024", "1048576"], &["1023", "1048577"]),
     ("kinesis.batch_records_max", &["1", "500"], &["0", "501"]),
     ("kinesis.batch_bytes_max", &["1048576", "10485760"], &["1023", "10485761"]),
     ("kinesis.shard_records_per_s", &["0", "1000000"], &["-1", "1000001"]),

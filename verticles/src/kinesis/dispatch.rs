@@ -11,7 +11,7 @@ use super::entry::{self, Entry};
 use super::flow::Permit;
 use super::record::Record;
 use super::retry::{self, Count, Judged};
-use super::shipper::Shipper;
+use super::shipper::{Shipper, State};
 
 /// Takes batches as long as the instance lives.
 pub(super) async fn run<C: StreamClient>(ctx: Context<Shipper<C>>) {
@@ -33,15 +33,29 @@ pub(super) async fn run<C: StreamClient>(ctx: Context<Shipper<C>>) {
 }
 
 fn next<C: StreamClient>(shipper: &Shipper<C>, now: Duration) -> Take {
-    let mut state = shipper.state.borrow_mut();
-    if state.batcher.is_empty() {
+    let state = &mut *shipper.state.borrow_mut();
+    if state.is_idle() {
         return Take::Nothing;
     }
-    let flushing = state.flushing;
     match state.flow.may_begin(state.in_flight, now) {
-        Permit::Now => state.batcher.take(now, flushing),
+        Permit::Now => take(state, now),
         Permit::At(time) => Take::WaitUntil(time),
         Permit::Later => Take::Nothing,
+    }
+}
+
+/// What waits to be put together goes into the queue when it is due, and only when a call may be made: until then there is time for
+/// company.
+fn take(state: &mut State, now: Duration) -> Take {
+    let mut due = None;
+    if let Some(aggregator) = &mut state.aggregator {
+        aggregator.take_due(now, state.flushing, |entry, since| state.batcher.push(entry, since));
+        due = aggregator.next_due();
+    }
+    match (state.batcher.take(now, state.flushing), due) {
+        (Take::WaitUntil(one), Some(other)) => Take::WaitUntil(one.min(other)),
+        (Take::Nothing, Some(due)) => Take::WaitUntil(due),
+        (take, _) => take,
     }
 }
 
@@ -140,6 +154,7 @@ impl<C: StreamClient> UnderWay<C> {
         let metrics = shipper.log.metrics();
         metrics.shipped.inc_by(entry::events(&judged.stored) as u64);
         metrics.entries_stored.inc_by(judged.stored.len() as u64);
+        metrics.payload_units.inc_by(judged.stored.iter().map(Entry::payload_units).sum::<usize>() as u64);
         metrics.throttled.inc_by(judged.throttled.events as u64);
         metrics.entries_throttled.inc_by(judged.throttled.entries as u64);
         metrics.call_failures.inc_by(u64::from(judged.trouble.is_some()));

@@ -29,6 +29,11 @@ impl Entry {
         }
     }
 
+    /// A record alone, sent as it is, to the shard that has `explicit_hash_key`.
+    pub fn single_at(record: Record, explicit_hash_key: u128) -> Self {
+        Self { explicit_hash_key: Some(explicit_hash_key), ..Self::single(record) }
+    }
+
     /// Records together, as `data`, sent to the shard that has `explicit_hash_key`.
     pub fn aggregate(partition_key: &str, explicit_hash_key: u128, data: Bytes, records: Vec<Record>) -> Self {
         let partition_key = Bytes::copy_from_slice(partition_key.as_bytes());
@@ -61,9 +66,10 @@ impl Entry {
         self.records.len()
     }
 
-    /// Its records, each as an entry of its own, in order.
+    /// Its records, each as an entry of its own that goes to the same shard, in order.
     pub fn apart(self) -> impl Iterator<Item = Self> {
-        self.records.into_iter().map(Self::single)
+        let explicit_hash_key = self.explicit_hash_key;
+        self.records.into_iter().map(move |record| Self { explicit_hash_key, ..Self::single(record) })
     }
 
     /// Its records, in order.
@@ -104,7 +110,15 @@ impl Entry {
     pub fn bytes(&self) -> usize {
         self.data.len() + self.partition_key.len()
     }
+
+    /// What the stream's provider charges for: so many times the 25 KB that it begins.
+    pub fn payload_units(&self) -> usize {
+        self.bytes().div_ceil(PAYLOAD_UNIT_BYTES)
+    }
 }
+
+/// One PUT payload unit.
+const PAYLOAD_UNIT_BYTES: usize = 25 * 1024;
 
 /// How many events are in these.
 pub fn events(entries: &[Entry]) -> usize {
@@ -141,6 +155,13 @@ pub(crate) mod tests {
     fn an_entry_of_several_records_counts_as_what_is_sent_and_comes_apart_into_its_records() {
         let entry = several(&["a", "b", "c"]);
         assert_eq!((entry.bytes(), entry.events(), entry.explicit_hash_key()), (4 + 7, 3, Some(7)));
-        assert_eq!(entry.apart().collect::<Vec<_>>(), entries(&["a", "b", "c"]));
+        let apart = ["a", "b", "c"].map(|id| Entry::single_at(record(id), 7));
+        assert_eq!(entry.apart().collect::<Vec<_>>(), apart);
+    }
+
+    #[test]
+    fn an_entry_is_paid_for_by_each_25_kb_that_it_begins_its_key_included() {
+        let of = |bytes: usize| Entry::aggregate("a", 0, Bytes::from(vec![0; bytes - 1]), vec![record("a")]);
+        assert_eq!([1, 25_600, 25_601, 51_200].map(|bytes| of(bytes).payload_units()), [1, 1, 2, 2]);
     }
 }

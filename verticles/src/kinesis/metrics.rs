@@ -61,6 +61,8 @@ pub struct Metrics {
     pub entries_sent: Counter,
     /// Entries the stream has taken.
     pub entries_stored: Counter,
+    /// PUT payload units of the entries the stream has taken: what it is paid by.
+    pub payload_units: Counter,
     /// Entries sent again.
     pub entries_retried: Counter,
     /// Entries turned away because the stream was at its limit.
@@ -173,6 +175,11 @@ impl Metrics {
             shipped: counter(registry, "events_shipped", "Events the stream has taken"),
             entries_sent: counter(registry, "entries_sent", "Entries of calls of the stream, sent again or not"),
             entries_stored: counter(registry, "entries_stored", "Entries the stream has taken"),
+            payload_units: counter(
+                registry,
+                "payload_units",
+                "Payload units, of 25 KB each or a part of it, of the entries the stream has taken",
+            ),
             entries_retried: counter(registry, "entries_retried", "Entries sent again"),
             entries_throttled: counter(registry, "entries_throttled", "Entries turned away by the stream's limit"),
             shard_pauses: counter(

@@ -24,6 +24,7 @@
 
 mod acks;
 mod age;
+pub mod aggregate;
 mod appender;
 pub mod batch;
 mod bell;
@@ -35,6 +36,7 @@ mod dispatch;
 pub mod entry;
 pub mod flow;
 mod hand_over;
+pub mod hash_ranges;
 mod intake;
 pub mod lanes;
 mod left;

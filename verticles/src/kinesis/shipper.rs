@@ -5,11 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adtrack_config::KinesisConfig;
+use adtrack_config::{KinesisConfig, RecordFormat};
 use adtrack_proto::bus::{AskHealth, EVENTS_HEALTH, Health};
 use vertebra::{BoxError, Clock, Context, Failure, Handler, Verticle};
 
 use super::acks::Acks;
+use super::aggregate::{AggregateLimits, Aggregator};
 use super::batch::{BatchLimits, Batcher};
 use super::bell::Bell;
 use super::client::{PutError, StreamClient};
@@ -18,6 +19,7 @@ use super::dead_letter::DeadLetters;
 use super::entry::Entry;
 use super::flow::{Flow, FlowLimits};
 use super::hand_over::{SHIP, ToShip};
+use super::hash_ranges::HashRanges;
 use super::log::EventLog;
 use super::pacer::ShardRate;
 use super::progress::{Progress, Step};
@@ -57,6 +59,8 @@ pub struct Shipper<C> {
 /// What changes.
 #[derive(Debug)]
 pub(super) struct State {
+    /// What waits to be put together, in the format that does so.
+    pub(super) aggregator: Option<Aggregator>,
     pub(super) batcher: Batcher,
     pub(super) flow: Flow,
     pub(super) tracker: Tracker,
@@ -79,6 +83,13 @@ pub(super) struct State {
     held: Held,
 }
 
+impl State {
+    /// Whether no event waits to be sent.
+    pub(super) fn is_idle(&self) -> bool {
+        self.batcher.is_empty() && self.aggregator.as_ref().is_none_or(Aggregator::is_empty)
+    }
+}
+
 impl<C: StreamClient> Shipper<C> {
     /// A shipper of this log.
     pub fn new(log: Arc<EventLog>, client: C) -> Self {
@@ -88,6 +99,9 @@ impl<C: StreamClient> Shipper<C> {
             bytes_max: config.batch_bytes_max,
             linger: config.linger,
         };
+        let aggregates = AggregateLimits { bytes_max: config.aggregate_bytes_max, linger: config.linger };
+        let aggregator =
+            (config.format == RecordFormat::Aggregated).then(|| Aggregator::new(aggregates, HashRanges::unknown()));
         let rate = ShardRate { entries_per_s: config.shard_records_per_s, bytes_per_s: config.shard_bytes_per_s };
         let batcher = Batcher::new(limits, rate);
         let flow = FlowLimits {
@@ -96,6 +110,7 @@ impl<C: StreamClient> Shipper<C> {
             backoff_max: config.backoff_max,
         };
         let state = State {
+            aggregator,
             batcher: if config.ordered { batcher.ordered() } else { batcher },
             flow: Flow::new(flow),
             tracker: Tracker::default(),
@@ -131,14 +146,16 @@ impl<C: StreamClient> Shipper<C> {
 
     /// Takes over records with the room they take; gives how many there are.
     pub(super) fn take_over(&self, records: impl Iterator<Item = Record>, held: Held, now: Duration) -> usize {
-        let mut state = self.state.borrow_mut();
+        let state = &mut *self.state.borrow_mut();
         let mut came = 0;
         for record in records {
             came += 1;
-            state.batcher.push(Entry::single(record), now);
+            match &mut state.aggregator {
+                Some(aggregator) => aggregator.push(record, now, |entry, since| state.batcher.push(entry, since)),
+                None => state.batcher.push(Entry::single(record), now),
+            }
         }
         state.held.absorb(held);
-        drop(state);
         self.work.ring();
         self.gauge();
         came
@@ -153,7 +170,13 @@ impl<C: StreamClient> Shipper<C> {
     /// The shards of the stream are these.
     pub(super) fn set_shards(&self, map: Option<ShardMap>) {
         let shards = map.as_ref().map_or(0, |map| map.shards().len());
-        if self.state.borrow_mut().batcher.set_shards(map) {
+        let ranges = map.as_ref().map(|map| HashRanges::new(map.shards().iter().map(|shard| shard.first_hash_key)));
+        let state = &mut *self.state.borrow_mut();
+        if state.batcher.set_shards(map) {
+            // Shards that are not known any more are taken to be as they were.
+            if let (Some(aggregator), Some(ranges)) = (&mut state.aggregator, ranges) {
+                aggregator.set_ranges(ranges, |entry, since| state.batcher.push(entry, since));
+            }
             tracing::info!(shards, "the shards of the stream");
             self.log.metrics().shards.set(i64::try_from(shards).unwrap_or(i64::MAX));
             self.work.ring();
@@ -248,7 +271,7 @@ impl<C: StreamClient> Shipper<C> {
     /// Whether everything in memory is shipped and everything superfluous removed.
     fn is_done(&self) -> bool {
         let state = self.state.borrow();
-        let shipped = state.batcher.is_empty() && state.in_flight == 0;
+        let shipped = state.is_idle() && state.in_flight == 0;
         shipped && !state.cleaning && !state.tracker.has_finished()
     }
 

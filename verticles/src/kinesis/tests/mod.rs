@@ -1,6 +1,7 @@
 //! The promises of this verticle, on the real runtime and virtual time.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod aggregated;
 mod cursor;
 mod durability;
 mod intake;
@@ -35,6 +36,8 @@ pub(crate) fn kinesis_config() -> KinesisConfig {
         region: "eu-west-1".into(),
         endpoint: None,
         partition_key: config::PartitionKey::MessageId,
+        format: config::RecordFormat::Record,
+        aggregate_bytes_max: 51_200,
         linger: Duration::from_millis(20),
         batch_records_max: 500,
         batch_bytes_max: 4_500_000,

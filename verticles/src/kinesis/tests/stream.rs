@@ -5,8 +5,9 @@ use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use adtrack_proto::aggregated::hash_of;
 use vertebra::Clock;
+
+use adtrack_proto::aggregated::hash_of;
 
 use crate::kinesis::client::{Outcome, PutError, StreamClient};
 use crate::kinesis::entry::Entry;
@@ -29,6 +30,7 @@ struct Inner {
     listed: usize,
     calls: Vec<Vec<String>>,
     stored: Vec<String>,
+    entries: Vec<Entry>,
 }
 
 /// What a call gets.
@@ -59,7 +61,7 @@ impl StubStream {
         self.lock().always = answer.into();
     }
 
-    /// A call with this entry is refused.
+    /// A call with this event is refused.
     pub(super) fn poison(&self, id: &str) {
         self.lock().poison.insert(id.to_owned());
     }
@@ -82,7 +84,7 @@ impl StubStream {
 
     /// The shard a key belongs to.
     pub(super) fn shard_of(&self, key: &str) -> Option<ShardId> {
-        shard_of(&self.lock().shards, key)
+        shard_of(&self.lock().shards, hash_of(key))
     }
 
     /// The keys of each call.
@@ -95,58 +97,65 @@ impl StubStream {
         self.lock().stored.clone()
     }
 
+    /// The entries stored, in order, as often as an answer has said so.
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        self.lock().entries.clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap()
     }
 
-    fn answer(&self, keys: &[String]) -> Option<Result<Vec<Outcome>, PutError>> {
+    fn answer(&self, entries: &[Entry]) -> Option<Result<Vec<Outcome>, PutError>> {
+        let keys: Vec<String> = entries.iter().map(|entry| entry.partition_key().to_owned()).collect();
         let mut inner = self.lock();
-        inner.calls.push(keys.to_vec());
-        if keys.iter().any(|key| inner.poison.contains(key)) {
+        inner.calls.push(keys.clone());
+        if entries.iter().flat_map(Entry::records).any(|record| inner.poison.contains(record.id())) {
             return Some(Err(PutError::Refused("poison".into())));
         }
         let planned = inner.plan.pop_front().or_else(|| inner.always.clone());
         match planned.unwrap_or_else(|| Answer::Outcomes(vec![Outcome::Stored(None)])) {
             Answer::Outcomes(outcomes) => {
-                let outcomes = keys.iter().zip(outcomes.into_iter().cycle());
+                let outcomes = entries.iter().zip(outcomes.into_iter().cycle());
                 let outcomes: Vec<Outcome> = outcomes
-                    .map(|(key, outcome)| match (outcome, shard_of(&inner.shards, key)) {
+                    .map(|(entry, outcome)| match (outcome, shard_of(&inner.shards, entry.hash_key())) {
                         (_, Some(shard)) if inner.full.contains(&shard) => Outcome::Throttled,
                         (Outcome::Stored(_), shard) => Outcome::Stored(shard),
                         (other, _) => other,
                     })
                     .collect();
-                let stored = keys.iter().zip(&outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Stored(_)));
-                inner.stored.extend(stored.map(|(key, _)| key.clone()));
+                let stored = entries.iter().zip(&outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Stored(_)));
+                let stored: Vec<Entry> = stored.map(|(entry, _)| entry.clone()).collect();
+                inner.stored.extend(stored.iter().map(|entry| entry.partition_key().to_owned()));
+                inner.entries.extend(stored);
                 Some(Ok(outcomes))
             }
             Answer::Count(count) => {
                 if count == keys.len() {
-                    inner.stored.extend_from_slice(keys);
+                    inner.stored.extend(keys);
                 }
                 Some(Ok(vec![Outcome::Stored(None); count]))
             }
             Answer::Error(error) => Some(Err(error)),
             Answer::StoredButLost => {
-                inner.stored.extend_from_slice(keys);
+                inner.stored.extend(keys);
                 None
             }
             Answer::After(..) => {
-                inner.stored.extend_from_slice(keys);
-                Some(Ok(vec![Outcome::Stored(None); keys.len()]))
+                inner.stored.extend(keys);
+                Some(Ok(vec![Outcome::Stored(None); entries.len()]))
             }
             Answer::Hang => None,
         }
     }
 }
 
-fn shard_of(shards: &[Shard], key: &str) -> Option<ShardId> {
-    ShardMap::new(shards.to_vec())?.of(hash_of(key))
+fn shard_of(shards: &[Shard], hash_key: u128) -> Option<ShardId> {
+    ShardMap::new(shards.to_vec())?.of(hash_key)
 }
 
 impl StreamClient for StubStream {
     async fn put_records(&self, entries: &[Entry]) -> Result<Vec<Outcome>, PutError> {
-        let keys: Vec<String> = entries.iter().map(|entry| entry.partition_key().to_owned()).collect();
         let takes = match &self.lock().always {
             Some(Answer::After(clock, takes)) => Some((clock.clone(), *takes)),
             _ => None,
@@ -154,7 +163,7 @@ impl StreamClient for StubStream {
         if let Some((clock, takes)) = takes {
             clock.sleep(takes).await;
         }
-        match self.answer(&keys) {
+        match self.answer(entries) {
             Some(answer) => answer,
             None => pending().await,
         }
