@@ -71,6 +71,23 @@ async fn credentials_that_expire_are_asked_for_again_and_nothing_is_lost_meanwhi
 }
 
 #[tokio::test]
+async fn a_clock_ten_minutes_off_costs_no_event_whatever_its_direction_and_the_words_for_it() {
+    let _turn = beside_others().await;
+    for (offset_ms, refusal) in [(600_000, "InvalidSignatureException"), (-600_000, "RequestTimeTooSkewed")] {
+        let kinesis = kinesis();
+        kinesis.set_faults(Faults::default().clock_offset(offset_ms, refusal));
+        let service = with_stream(Adtrack::builder(), &kinesis.endpoint()).start().unwrap();
+        let answered = load::run(service.public(), KNOWN_PATH, 8, Until::Requests(1_000)).await;
+        until_delivered(&kinesis, &accepted(&answered), DEADLINE).await;
+        assert_eq!(metric(&service, DEAD).await, 0.0);
+        // From both sides of the change: what was learned is learned anew.
+        kinesis.set_faults(Faults::default());
+        let answered = load::run(service.public(), KNOWN_PATH, 8, Until::Requests(1_000)).await;
+        until_delivered(&kinesis, &accepted(&answered), DEADLINE).await;
+    }
+}
+
+#[tokio::test]
 async fn shards_at_their_limit_get_every_event_in_the_end_and_once() {
     let _turn = alone().await;
     let kinesis = kinesis();

@@ -1,6 +1,6 @@
 //! Talking to Kinesis: the only file that knows the AWS SDK.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
@@ -55,6 +55,9 @@ pub enum PutError {
     /// There are no credentials, or they are not valid any more.
     #[error("no valid AWS credentials: {0}")]
     Credentials(String),
+    /// The signature is refused: the clocks differ by minutes, or the secret is not the key's.
+    #[error("the signature is refused, by the clock or for the secret: {0}")]
+    Signature(String),
     /// The credentials do not allow it.
     #[error("access denied: {0}")]
     Denied(String),
@@ -98,6 +101,10 @@ pub trait StreamClient: 'static {
 /// on a connection that is being closed fails.
 const IDLE_CONNECTION_MAX: Duration = Duration::from_secs(15);
 
+/// So many refused signatures in a row are not the clock's fault: several calls were under way when the first was refused, and each
+/// of them may be one.
+const UNSIGNED_MAX: u32 = 10;
+
 /// Calls the Kinesis of the settings. Nothing is connected, and no credentials are asked for, before the first call.
 pub struct KinesisClient {
     config: KinesisConfig,
@@ -105,6 +112,8 @@ pub struct KinesisClient {
     http: SharedHttpClient,
     // Built on the loop that uses it, since it keeps tasks there; given up when its credentials turn out invalid.
     client: RefCell<Option<Client>>,
+    // Calls in a row whose signature was refused.
+    unsigned: Cell<u32>,
 }
 
 impl KinesisClient {
@@ -114,7 +123,7 @@ impl KinesisClient {
             .pool_idle_timeout(IDLE_CONNECTION_MAX)
             .tls_provider(Provider::Rustls(CryptoMode::Ring))
             .build_https();
-        Self { config, credentials: None, http, client: RefCell::new(None) }
+        Self { config, credentials: None, http, client: RefCell::new(None), unsigned: Cell::new(0) }
     }
 
     /// The same client with credentials of its own instead of those of the default chain.
@@ -132,6 +141,19 @@ impl KinesisClient {
         let built = self.build().await?;
         *self.client.borrow_mut() = Some(built.clone());
         Ok(built)
+    }
+
+    /// Gives the client up when its credentials are to be asked for anew.
+    ///
+    /// Not the first time that its signature is refused: with the answer it has learned what time it is there, and signs for that
+    /// from now on. One that is built anew would not know.
+    fn note(&self, error: &PutError) {
+        let unsigned = if matches!(error, PutError::Signature(_)) { self.unsigned.get() + 1 } else { 0 };
+        let anew = matches!(error, PutError::Credentials(_)) || unsigned >= UNSIGNED_MAX;
+        self.unsigned.set(if anew { 0 } else { unsigned });
+        if anew {
+            self.client.borrow_mut().take();
+        }
     }
 
     async fn build(&self) -> Result<Client, PutError> {
@@ -177,12 +199,13 @@ impl StreamClient for KinesisClient {
         let entries = entries.iter().map(request_entry).collect::<Result<Vec<_>, _>>()?;
         let answer = client.put_records().stream_name(stream).set_records(Some(entries)).send().await;
         match answer {
-            Ok(answer) => Ok(answer.records().iter().map(outcome).collect()),
+            Ok(answer) => {
+                self.unsigned.set(0);
+                Ok(answer.records().iter().map(outcome).collect())
+            }
             Err(error) => {
                 let error = put_error(&error);
-                if matches!(error, PutError::Credentials(_)) {
-                    self.client.borrow_mut().take();
-                }
+                self.note(&error);
                 Err(error)
             }
         }
@@ -216,8 +239,8 @@ impl StreamClient for KinesisClient {
         match client.describe_stream_summary().stream_name(stream).send().await.map_err(|error| put_error(&error)) {
             Ok(_) => Ok(()),
             Err(error @ (PutError::TimedOut | PutError::Unreachable(_) | PutError::NoStream(_))) => Err(error),
-            Err(error @ PutError::Credentials(_)) => {
-                self.client.borrow_mut().take();
+            Err(error @ (PutError::Credentials(_) | PutError::Signature(_))) => {
+                self.note(&error);
                 Err(error)
             }
             // It answered. Whether it lets itself be described is not what was asked: few roles need the right to.
@@ -314,10 +337,12 @@ fn by_code(code: &str, words: String) -> PutError {
         | "ExpiredToken"
         | "UnrecognizedClientException"
         | "InvalidClientTokenId"
-        | "InvalidSignatureException"
         | "IncompleteSignature"
         | "MissingAuthenticationTokenException"
         | "MissingAuthenticationToken" => PutError::Credentials(words),
+        "InvalidSignatureException" | "SignatureDoesNotMatch" | "RequestTimeTooSkewed" | "RequestExpired" => {
+            PutError::Signature(words)
+        }
         _ => PutError::Failed(words),
     }
 }
@@ -339,11 +364,22 @@ mod tests {
 
     /// A server that gives every call the same answer, and the bodies of the calls on a channel.
     fn server(status: &'static str, body: &'static str) -> (SocketAddr, std::sync::mpsc::Receiver<String>) {
+        server_with("x-none: none", [(status, body)])
+    }
+
+    /// The same that gives the answers in turn, the last one for ever, all with this header.
+    fn server_with<const N: usize>(
+        header: &'static str,
+        answers: [(&'static str, &'static str); N],
+    ) -> (SocketAddr, std::sync::mpsc::Receiver<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (seen, bodies) = std::sync::mpsc::sync_channel(10);
         std::thread::spawn(move || {
+            let mut turn = 0;
             while let Ok((mut socket, _)) = listener.accept() {
+                let (status, body) = answers[turn.min(N - 1)];
+                turn += 1;
                 let mut request = Vec::new();
                 let mut piece = [0; 4096];
                 loop {
@@ -355,7 +391,7 @@ mod tests {
                     }
                 }
                 let length = body.len();
-                let kind = "content-type: application/x-amz-json-1.1\r\nconnection: close";
+                let kind = format!("content-type: application/x-amz-json-1.1\r\n{header}\r\nconnection: close");
                 let answer = format!("HTTP/1.1 {status}\r\n{kind}\r\ncontent-length: {length}\r\n\r\n{body}");
                 let _closed = socket.write_all(answer.as_bytes());
                 let _nobody = seen.send(String::from_utf8_lossy(&request).into_owned());
@@ -473,6 +509,54 @@ mod tests {
         assert!(matches!(said("InternalFailure"), Err(PutError::Failed(_))));
         let too_large = answered("413 Content Too Large", "{}");
         assert!(matches!(too_large, Err(PutError::Refused(_))), "{too_large:?}");
+    }
+
+    #[test]
+    fn a_clock_that_differs_is_made_up_for_after_one_refusal() {
+        let stored = r#"{"Records":[{"SequenceNumber":"1","ShardId":"s"}]}"#;
+        for code in ["InvalidSignatureException", "RequestTimeTooSkewed"] {
+            let refused = match code {
+                "RequestTimeTooSkewed" => r#"{"__type":"RequestTimeTooSkewed","message":"too far"}"#,
+                _ => r#"{"__type":"InvalidSignatureException","message":"Signature expired"}"#,
+            };
+            // Long after this test was written, by a clock that knows better.
+            let date = "date: Tue, 05 Jun 2040 12:00:00 GMT";
+            let (address, bodies) = server_with(date, [("400 Bad Request", refused), ("200 OK", stored)]);
+            let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
+            let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let client = KinesisClient::new(config(format!("http://{address}"))).with_credentials(credentials);
+            let put = || executor.block_on(client.put_records(&[entry("a")]));
+            assert!(matches!(put(), Err(PutError::Signature(words)) if words.contains(code)));
+            assert_eq!(put(), Ok(vec![Outcome::Stored(None)]));
+            let signed: Vec<String> = bodies.try_iter().collect();
+            let is_signed_then = |request: &String| request.to_ascii_lowercase().contains("x-amz-date: 20400605t");
+            assert_eq!(signed.iter().map(is_signed_then).collect::<Vec<_>>(), [false, true], "{signed:?}");
+        }
+    }
+
+    /// After which of these many refused calls the client was given up, so that the next one asks for credentials anew.
+    fn given_up_after(body: &'static str, calls: usize) -> Vec<usize> {
+        let (address, _) = server("400 Bad Request", body);
+        let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
+        let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let client = KinesisClient::new(config(format!("http://{address}"))).with_credentials(credentials);
+        let mut given_up = Vec::new();
+        for call in 1..=calls {
+            executor.block_on(client.put_records(&[entry("a")])).unwrap_err();
+            if client.client.borrow().is_none() {
+                given_up.push(call);
+            }
+        }
+        given_up
+    }
+
+    #[test]
+    fn credentials_that_have_expired_are_asked_for_anew_at_once_and_a_secret_that_is_refused_after_a_while() {
+        let expired = r#"{"__type":"ExpiredTokenException","message":"expired"}"#;
+        assert_eq!(given_up_after(expired, 3), [1, 2, 3]);
+        let refused = r#"{"__type":"InvalidSignatureException","message":"does not match"}"#;
+        assert_eq!(given_up_after(refused, 25), [10, 20]);
+        assert_eq!(given_up_after(r#"{"__type":"InternalFailure"}"#, 15), Vec::<usize>::new());
     }
 
     #[test]
