@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests have a time and threads of their own")]
 #![allow(clippy::print_stdout, reason = "figures are shown to whoever runs the tests with --nocapture")]
 
+mod aggregated;
 mod cache_routes;
 mod commands;
 mod core_data;
