@@ -166,6 +166,7 @@ fn events(r: &mut Reader<'_>) -> EventsConfig {
         log_bytes_max: r.number("events.log_bytes_max", 131_072..=1_099_511_627_776),
         kept_bytes_max: r.number("events.kept_bytes_max", 65_536..=1_099_511_627_776),
         loop_queue_events_max: r.number("events.loop_queue_events_max", 1..=1_000_000),
+        ledger_customers_shown: r.number("events.ledger_customers_shown", 0..=100),
         recovery_bytes_per_read: r.number("events.recovery_bytes_per_read", 4096..=67_108_864),
     }
 }

@@ -262,6 +262,8 @@ pub struct EventsConfig {
     pub kept_bytes_max: u64,
     /// Events one loop may hold that are not yet written.
     pub loop_queue_events_max: usize,
+    /// Customers that the ledger shows by themselves.
+    pub ledger_customers_shown: usize,
     /// Bytes of log read at a time after a restart.
     pub recovery_bytes_per_read: usize,
 }

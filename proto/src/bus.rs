@@ -3,6 +3,7 @@
 //! A request that fails because a server cannot answer fails with [`UNAVAILABLE`], one that is refused because a bound
 //! is reached with [`OVERLOADED`]; "not there" is `None`, never a failure.
 
+use std::ops::Add;
 use std::sync::Arc;
 
 use vertebra::Address;
@@ -35,6 +36,9 @@ pub const STORE_HEALTH: Address<AskHealth, Health> = Address::new("store.health"
 pub const TRACK: Address<Track, Accepted> = Address::new("events.track");
 /// How the way to the stream is. Served by `kinesis`.
 pub const EVENTS_HEALTH: Address<AskHealth, Health> = Address::new("events.health");
+
+/// Where every event is that has come. Served by `kinesis`.
+pub const LEDGER: Address<AskLedger, Ledger> = Address::new("events.ledger");
 
 /// The failure code of "the server that knows cannot be asked": try again later.
 pub const UNAVAILABLE: i32 = 503;
@@ -211,5 +215,112 @@ impl Durability {
     /// The level of this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|level| level.name() == name)
+    }
+}
+
+/// Ask where all events are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AskLedger;
+
+/// Where all events are, for people and for metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ledger {
+    /// Of all customers together.
+    pub total: Account,
+    /// Of those of whom most events have come, the first of them first.
+    pub customers: Vec<CustomerAccount>,
+    /// Of all others together.
+    pub other: Account,
+    /// Events by which it does not come out even.
+    pub imbalance: u64,
+}
+
+/// The events of one customer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CustomerAccount {
+    /// Whose.
+    pub customer_id: i32,
+    /// Where they are.
+    pub account: Account,
+}
+
+/// How events came, and where they are. Numbers of events since the start of the process; those of places that events leave
+/// again are what is there now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Account {
+    /// Written to the log, or answered with 200 all the same.
+    pub accepted: i64,
+    /// Found in the log of an earlier run.
+    pub recovered: i64,
+    /// Sent back into the log out of a `.dead` file.
+    pub replayed: i64,
+    /// In the log alone, now.
+    pub spooled: i64,
+    /// In memory on the way to the stream, now.
+    pub in_flight: i64,
+    /// Acknowledged by the stream.
+    pub delivered: i64,
+    /// Put into a `.dead` file.
+    pub dead_lettered: i64,
+    /// Held by nothing.
+    pub dropped: Dropped,
+}
+
+/// Events that nothing holds, by reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dropped {
+    /// Answered at the level `memory`, and not to be written.
+    pub unwritten: i64,
+    /// Found a bound reached, and were to be dropped then.
+    pub bound: i64,
+    /// Went with the oldest segments of a log without a stream.
+    pub retention: i64,
+    /// Were in a part of the log that is damaged.
+    pub damaged: i64,
+    /// Were in a segment that somebody has removed.
+    pub gone: i64,
+}
+
+impl Account {
+    /// Every number with its name.
+    pub fn places(&self) -> [(&'static str, i64); 12] {
+        [
+            ("accepted", self.accepted),
+            ("recovered", self.recovered),
+            ("replayed", self.replayed),
+            ("spooled", self.spooled),
+            ("in_flight", self.in_flight),
+            ("delivered", self.delivered),
+            ("dead_lettered", self.dead_lettered),
+            ("dropped_unwritten", self.dropped.unwritten),
+            ("dropped_bound", self.dropped.bound),
+            ("dropped_retention", self.dropped.retention),
+            ("dropped_damaged", self.dropped.damaged),
+            ("dropped_gone", self.dropped.gone),
+        ]
+    }
+}
+
+impl Add for Account {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        let (one, two) = (self.dropped, other.dropped);
+        Self {
+            accepted: self.accepted + other.accepted,
+            recovered: self.recovered + other.recovered,
+            replayed: self.replayed + other.replayed,
+            spooled: self.spooled + other.spooled,
+            in_flight: self.in_flight + other.in_flight,
+            delivered: self.delivered + other.delivered,
+            dead_lettered: self.dead_lettered + other.dead_lettered,
+            dropped: Dropped {
+                unwritten: one.unwritten + two.unwritten,
+                bound: one.bound + two.bound,
+                retention: one.retention + two.retention,
+                damaged: one.damaged + two.damaged,
+                gone: one.gone + two.gone,
+            },
+        }
     }
 }

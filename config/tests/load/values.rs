@@ -66,6 +66,7 @@ const CASES: &[(&str, &[&str], &[&str])] = &[
     ("kinesis.ordered", &["true", "false"], &["yes"]),
     ("kinesis.linger_ms", &["0", "10000"], &["10001"]),
     ("events.segment_bytes_max", &["65536", "536870912"], &["65535", "1073741825"]),
+    ("events.ledger_customers_shown", &["0", "100"], &["-1", "101"]),
     ("data.dir", &["d", "/var/lib/adtrack"], &["", "a\nb"]),
     ("log.level", &["debug", "warn,adtrack=trace"], &["", "loud"]),
     ("log.format", &["text", "json"], &["", "xml"]),

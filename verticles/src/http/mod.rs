@@ -26,6 +26,7 @@ mod event;
 mod grammar;
 mod head;
 mod latency;
+mod ledger;
 mod listener;
 mod message_id;
 mod metrics;

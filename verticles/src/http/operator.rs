@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use adtrack_config::{ProgramIdRefusal, ProgramIdRule};
-use adtrack_proto::bus::{ListPrograms, Lookup, ProgramPage, STORE_LIST, STORE_LOOKUP};
+use adtrack_proto::bus::{AskLedger, LEDGER, ListPrograms, Lookup, ProgramPage, STORE_LIST, STORE_LOOKUP};
 use adtrack_proto::{Program, ProgramId};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -20,6 +21,7 @@ use super::answer::{self, Response};
 use super::bus_metrics;
 use super::connections::Routes;
 use super::dependencies;
+use super::ledger;
 use super::metrics::Route;
 use super::query;
 use super::samples::Samples;
@@ -27,6 +29,7 @@ use super::store::{self, PutError, STORE_TIMEOUT};
 
 /// Largest body of `POST /programs`, in bytes.
 pub(super) const PROGRAMS_BYTES_MAX: u64 = 1_048_576;
+const LEDGER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Programs on a page, when the caller does not say how many; and at most.
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1_000;
@@ -60,6 +63,7 @@ impl Routes for Operator {
                 let report = dependencies::report(&self.bus, &self.clock, self.event_loops, &self.data_dir).await;
                 answer::json(StatusCode::OK, HeaderMap::new(), report)
             }
+            (&Method::GET | &Method::HEAD, "/admin/ledger") => self.ledger().await,
             (&Method::POST, "/cache/fill") => {
                 stored(store::put(&self.bus, &self.samples.programs()).await, StatusCode::OK)
             }
@@ -67,7 +71,7 @@ impl Routes for Operator {
             (&Method::POST, "/programs") => self.put(body).await,
             (&Method::GET, "/programs") => self.list(parts.uri.query()).await,
             (&Method::GET, _) if path.starts_with("/programs/") => self.get(path).await,
-            (_, "/metrics" | "/health/deps") => answer::method_not_allowed("GET, HEAD"),
+            (_, "/metrics" | "/health/deps" | "/admin/ledger") => answer::method_not_allowed("GET, HEAD"),
             (_, "/cache/fill" | "/cache/purge") => answer::method_not_allowed("POST"),
             (_, "/programs") => answer::method_not_allowed("GET, POST"),
             (_, _) if path.starts_with("/programs/") => answer::method_not_allowed("GET"),
@@ -92,6 +96,13 @@ impl Operator {
         let mut response = answer::json(StatusCode::OK, HeaderMap::new(), text);
         response.headers_mut().insert(CONTENT_TYPE, METRICS_TYPE);
         response
+    }
+
+    async fn ledger(&self) -> Response {
+        match self.bus.request(LEDGER, AskLedger).timeout(LEDGER_TIMEOUT).await {
+            Ok(ledger) => answer::json(StatusCode::OK, HeaderMap::new(), ledger::json(&ledger)),
+            Err(error) => answer::error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+        }
     }
 
     async fn purge(&self) -> Response {

@@ -1,15 +1,16 @@
 //! The writing side of one intake: turns go to the log, from there to the shipper.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use vertebra::Clock;
 
-use super::acks::Ack;
 use super::hand_over::{HandOver, ToShip};
-use super::log::EventLog;
+use super::ledger::{Counted, Place};
+use super::log::{EventLog, SharedCounted};
+use super::pending::Gathered;
 use super::spool::name::Kind;
 use super::spool::writer::{AppendError, Appended, Unsynced, Writer};
 
@@ -22,6 +23,8 @@ pub(crate) struct Appender {
     // Without a stream there is nobody to hand events over to.
     hand_over: Option<HandOver>,
     begun: Option<Begun>,
+    // Of the open segment: what is in the log alone. Shared with the log, so that it outlives a panic of the instance.
+    counted: SharedCounted,
     failing: bool,
 }
 
@@ -58,31 +61,35 @@ impl Appender {
         let writer = if log.may_sync() { writer.syncable() } else { writer };
         let mut hand_over = log.is_streaming().then(|| HandOver::new(Arc::clone(log.room())));
         // An instance of this number that went without stopping has left its segment open.
-        if let (Some(left), Some(hand_over)) = (log.end_segment(instance), &mut hand_over) {
-            hand_over.forgotten();
-            hand_over.closed(left);
+        if let Some((left, counted)) = log.end_segment(instance) {
+            match &mut hand_over {
+                Some(hand_over) => {
+                    hand_over.forgotten();
+                    hand_over.closed(left, counted);
+                }
+                None => log.stock().closed(left, counted.parts()),
+            }
         }
-        Self { log, instance, writer, hand_over, begun: None, failing: false }
+        Self { log, instance, writer, hand_over, begun: None, counted: SharedCounted::default(), failing: false }
     }
 
-    /// Writes the frames of a turn with one `write(2)`, and hands them over.
+    /// Writes the frames of a turn with one `write(2)`, and hands them over. Takes frames and acks out of what was gathered.
     pub(crate) fn write(
         &mut self,
-        frames: Vec<u8>,
-        events: usize,
-        acks: Vec<Ack>,
+        gathered: &mut Gathered,
         clock: &Clock,
         mut send: impl FnMut(ToShip) -> bool,
     ) -> Written {
+        let frames = &gathered.frames;
         let now = clock.now();
         let returns = self.hand_over.as_mut().is_some_and(|hand_over| hand_over.may_return(now));
         if returns || self.writer.must_roll(frames.len()) {
             self.close(&mut send);
         }
-        match self.append(&frames, clock) {
+        match self.append(frames, clock) {
             Ok(appended) => {
-                self.count_written(events, frames.len());
-                let buffer = self.hand_over(appended, frames, events, acks, now, &mut send);
+                self.count_written(gathered.events, frames.len());
+                let buffer = self.hand_over(appended, gathered, now, &mut send);
                 Written::Yes { buffer }
             }
             Err(error) => {
@@ -115,7 +122,7 @@ impl Appender {
             return Ok(());
         }
         let (writer, log) = (&mut self.writer, &self.log);
-        log.begin_segment(self.instance, || {
+        self.counted = log.begin_segment(self.instance, || {
             log.grown(writer.begin(unix_ms(clock))?);
             Ok(writer.open_segment())
         })?;
@@ -134,15 +141,36 @@ impl Appender {
     fn hand_over(
         &mut self,
         appended: Appended,
-        frames: Vec<u8>,
-        events: usize,
-        acks: Vec<Ack>,
+        gathered: &mut Gathered,
         now: Duration,
         send: &mut impl FnMut(ToShip) -> bool,
     ) -> Option<Vec<u8>> {
-        let Some(hand_over) = &mut self.hand_over else { return Some(frames) };
+        let (frames, acks) = (std::mem::take(&mut gathered.frames), std::mem::take(&mut gathered.acks));
+        let (ledger, parts) = (self.log.ledger(), &gathered.parts);
+        let Some(hand_over) = &mut self.hand_over else {
+            ledger.came(Place::Spooled, parts);
+            ledger.came(Place::Accepted, parts);
+            lock(&self.counted).add(appended.offset, parts);
+            return Some(frames);
+        };
         let was_in_memory = hand_over.in_memory();
-        let keep = hand_over.written(appended, Bytes::from(frames), events, acks, now, &mut *send);
+        // Before it is sent: the shipper may be through with it before this goes on.
+        ledger.hold(parts);
+        let keep = hand_over.written(appended, Bytes::from(frames), gathered.events, acks, now, |message| {
+            ledger.came(Place::InFlight, parts);
+            ledger.came(Place::Accepted, parts);
+            let sent = send(message);
+            if !sent {
+                ledger.left(Place::Accepted, parts);
+                ledger.left(Place::InFlight, parts);
+            }
+            sent
+        });
+        if !hand_over.in_memory() {
+            ledger.came(Place::Spooled, parts);
+            ledger.came(Place::Accepted, parts);
+            lock(&self.counted).add(appended.offset, parts);
+        }
         if was_in_memory && !hand_over.in_memory() {
             self.log.metrics().disk_mode_entered.inc();
         }
@@ -204,13 +232,19 @@ impl Appender {
     /// Closes the open segment and announces it.
     pub(crate) fn close(&mut self, mut send: impl FnMut(ToShip) -> bool) {
         let Some(segment) = self.writer.close() else { return };
-        self.log.end_segment(self.instance);
+        let counted = std::mem::take(&mut *lock(&self.counted));
         let begun = self.begun.take();
-        let Some(hand_over) = &mut self.hand_over else { return };
+        let Some(hand_over) = &mut self.hand_over else {
+            // Before somebody may remove it.
+            self.log.stock().closed(segment, counted.parts());
+            self.log.end_segment(self.instance);
+            return;
+        };
+        self.log.end_segment(self.instance);
         if begun.is_some_and(|begun| begun.shipper != self.log.shipper()) {
             hand_over.forgotten();
         }
-        hand_over.closed(segment);
+        hand_over.closed(segment, counted);
         hand_over.announce(&mut send);
     }
 
@@ -248,6 +282,10 @@ impl Drop for Appender {
             self.log.ceased_to_fail();
         }
     }
+}
+
+fn lock(counted: &SharedCounted) -> MutexGuard<'_, Counted> {
+    counted.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn unix_ms(clock: &Clock) -> u64 {

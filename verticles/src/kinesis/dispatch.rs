@@ -9,6 +9,7 @@ use super::batch::Take;
 use super::client::{Outcome, PutError, StreamClient};
 use super::entry::{self, Entry};
 use super::flow::Permit;
+use super::ledger::Place;
 use super::record::Record;
 use super::retry::{self, Count, Judged};
 use super::shipper::{Shipper, State};
@@ -165,7 +166,7 @@ impl<C: StreamClient> UnderWay<C> {
                 state.acks.stored(record.id());
             }
             drop(state);
-            shipper.settle(&judged.stored, self.ctx.clock());
+            shipper.settle(&judged.stored, Place::Delivered, self.ctx.clock());
         }
         let progress = !judged.stored.is_empty();
         let mut again = Again { groups: judged.again, pause: judged.pause, progress };
@@ -232,7 +233,7 @@ impl<C: StreamClient> UnderWay<C> {
             }
         }
         shipper.log.metrics().dead_lettered.inc_by(entry::events(&kept) as u64);
-        shipper.settle(&kept, self.ctx.clock());
+        shipper.settle(&kept, Place::DeadLettered, self.ctx.clock());
         // The cleaner looks whether more is kept than may be.
         shipper.finished.ring();
     }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use vertebra::Address;
 
 use super::acks::Ack;
+use super::ledger::Counted;
 use super::room::{Held, Room};
 use super::spool::name::SegmentName;
 use super::spool::writer::Appended;
@@ -38,6 +39,8 @@ pub(crate) enum ToShip {
         segment: SegmentName,
         /// Where what was not handed over begins: it has to be read back.
         unread_from: Option<u64>,
+        /// What the ledger has of it as being in the log alone.
+        counted: Counted,
     },
 }
 
@@ -49,7 +52,7 @@ pub(crate) struct HandOver {
     // Of the open segment: from where on it was not handed over.
     unread_from: Option<u64>,
     // Not delivered yet. Bounded by the segments the log can hold.
-    announcements: VecDeque<(SegmentName, Option<u64>)>,
+    announcements: VecDeque<(SegmentName, Option<u64>, Counted)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,15 +120,15 @@ impl HandOver {
         self.unread_from = Some(0);
     }
 
-    /// The segment is closed: to be announced.
-    pub(crate) fn closed(&mut self, segment: SegmentName) {
-        self.announcements.push_back((segment, self.unread_from.take()));
+    /// The segment is closed: to be announced, with what the ledger has of it.
+    pub(crate) fn closed(&mut self, segment: SegmentName, counted: Counted) {
+        self.announcements.push_back((segment, self.unread_from.take(), counted));
     }
 
     /// Tells the shipper what is closed; what it cannot be told now is kept for the next time.
     pub(crate) fn announce(&mut self, mut send: impl FnMut(ToShip) -> bool) {
-        while let Some((segment, unread_from)) = self.announcements.front().copied() {
-            if !send(ToShip::Closed { segment, unread_from }) {
+        while let Some((segment, unread_from, counted)) = self.announcements.front().cloned() {
+            if !send(ToShip::Closed { segment, unread_from, counted }) {
                 return;
             }
             self.announcements.pop_front();
@@ -151,7 +154,7 @@ mod tests {
     fn announced(hand_over: &mut HandOver) -> Vec<(u32, Option<u64>)> {
         let mut told = Vec::new();
         hand_over.announce(|message| {
-            if let ToShip::Closed { segment, unread_from } = message {
+            if let ToShip::Closed { segment, unread_from, .. } = message {
                 told.push((segment.seq, unread_from));
             }
             true
@@ -171,7 +174,7 @@ mod tests {
         assert!(
             !hand_over.written(appended(1, 100), Bytes::new(), 5, Vec::new(), SECOND, |_| panic!("there is no room"))
         );
-        hand_over.closed(appended(1, 0).segment);
+        hand_over.closed(appended(1, 0).segment, Counted::default());
         assert_eq!(announced(&mut hand_over), [(1, Some(100))]);
         assert!(
             hand_over.written(appended(2, 16), Bytes::new(), 1, Vec::new(), SECOND, |_| panic!("not in this mode"))
@@ -179,7 +182,7 @@ mod tests {
         assert!(
             hand_over.written(appended(2, 50), Bytes::new(), 1, Vec::new(), SECOND, |_| panic!("not in this mode"))
         );
-        hand_over.closed(appended(2, 0).segment);
+        hand_over.closed(appended(2, 0).segment, Counted::default());
         assert_eq!(announced(&mut hand_over), [(2, Some(16))]);
         assert_eq!(room.events(), 6);
     }
@@ -209,9 +212,9 @@ mod tests {
     #[test]
     fn what_could_not_be_announced_is_announced_later_in_order_and_before_any_event() {
         let mut hand_over = HandOver::new(Room::new(10, 1_000));
-        hand_over.closed(appended(1, 0).segment);
+        hand_over.closed(appended(1, 0).segment, Counted::default());
         hand_over.forgotten();
-        hand_over.closed(appended(2, 0).segment);
+        hand_over.closed(appended(2, 0).segment, Counted::default());
         hand_over.announce(|_| false);
         assert!(!hand_over.is_told());
         assert!(

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use adtrack_proto::Event;
 use adtrack_proto::bus::{
-    Accepted, AskHealth, AtBound, Bound, Durability, EVENTS_HEALTH, Health, OVERLOADED, TRACK, Track, UNAVAILABLE,
+    Accepted, AskHealth, AskLedger, AtBound, Bound, Durability, EVENTS_HEALTH, Health, LEDGER, Ledger, OVERLOADED,
+    TRACK, Track, UNAVAILABLE,
 };
 use vertebra::{BoxError, Bus, Context, Failure, Handler, Route, Verticle};
 
@@ -17,6 +18,7 @@ use super::acks::{self, Ack};
 use super::appender::{Appender, Written};
 use super::bell::Bell;
 use super::hand_over::{SHIP, ToShip};
+use super::ledger::{AccountId, Place, Reason};
 use super::log::EventLog;
 use super::pending::{Pending, Turn};
 use super::spool::writer::Unsynced;
@@ -75,10 +77,14 @@ impl Intake {
     }
 
     /// What becomes of an event that finds a bound reached.
-    fn at_bound(&self, bound: Bound, at_bound: AtBound) -> Result<Accepted, Failure> {
+    fn at_bound(&self, bound: Bound, track: &Track) -> Result<Accepted, Failure> {
         let metrics = self.log.metrics();
-        match at_bound {
+        match track.at_bound {
             AtBound::Drop => {
+                let ledger = self.log.ledger();
+                let account = ledger.account(ledger.account_of(track.event.program.customer_id));
+                account.add(Place::Dropped(Reason::Bound), 1);
+                account.add(Place::Accepted, 1);
                 metrics.dropped.at(bound).inc();
                 Ok(Accepted::Dropped { bound })
             }
@@ -97,19 +103,29 @@ impl Intake {
 
     /// Puts an event into the buffer; the turn tells when it is written. `ack` is told when the stream has it.
     fn gather(&self, event: &Event, is_answered: bool, ack: Option<Ack>) -> Result<Rc<Turn>, Failure> {
+        let account = self.log.ledger().account_of(event.program.customer_id);
         let mut pending = self.pending.borrow_mut();
-        let turn = pending.push(|out| event.encode(out)).map_err(|error| {
+        let turn = pending.push(account, |out| event.encode(out)).map_err(|error| {
             self.log.metrics().refused.too_large.inc();
             Failure::new(TOO_LARGE, error.to_string())
         })?;
         if is_answered {
-            pending.answered();
+            pending.answered(account);
         }
         if let Some(ack) = ack {
             pending.acknowledge(ack);
         }
         self.bell.ring();
         Ok(turn)
+    }
+
+    /// These were answered, and nothing holds them.
+    fn count_unwritten(&self, answered: &[AccountId]) {
+        self.log.metrics().dropped.unwritten.inc_by(answered.len() as u64);
+        for account in answered.iter().map(|id| self.log.ledger().account(*id)) {
+            account.add(Place::Dropped(Reason::Unwritten), 1);
+            account.add(Place::Accepted, 1);
+        }
     }
 
     /// What is written and not on the disk.
@@ -132,15 +148,17 @@ impl Intake {
     /// Writes what has come, and lets whoever waits for it go on.
     fn write_turn(&self, ctx: &Context<Self>) {
         let gathered = self.pending.borrow_mut().take();
-        let (Some(gathered), Some(appender)) = (gathered, self.appender.get()) else { return };
+        let (Some(mut gathered), Some(appender)) = (gathered, self.appender.get()) else { return };
+        let answered = Answered { intake: self, accounts: std::mem::take(&mut gathered.answered) };
         let send = |message| send(ctx.bus(), message);
         let written = {
             let mut appender = appender.borrow_mut();
-            appender.write(gathered.frames, gathered.events, gathered.acks, ctx.clock(), send)
+            appender.write(&mut gathered, ctx.clock(), send)
         };
         match written {
             Written::Yes { buffer } => {
-                self.pending.borrow_mut().reuse(buffer.unwrap_or_default());
+                answered.written();
+                self.pending.borrow_mut().reuse(buffer.unwrap_or_default(), gathered.parts);
                 gathered.turn.finish(true);
                 // What cannot be removed now is not tried again for every event, but once a second.
                 if !self.log.retention_fails() {
@@ -148,7 +166,7 @@ impl Intake {
                 }
             }
             Written::No => {
-                self.log.metrics().dropped.unwritten.inc_by(gathered.answered as u64);
+                drop(answered);
                 gathered.turn.finish(false);
             }
         }
@@ -165,6 +183,7 @@ impl Intake {
             self.syncs.ring();
         }
         if ctx.instance() == 0 {
+            self.log.ledger().check();
             let log = Arc::clone(&self.log);
             blocking(ctx, "the event log's folder cannot be looked at", move || log.hold_folder());
         }
@@ -204,6 +223,27 @@ async fn write_turns(ctx: Context<Intake>) {
     }
 }
 
+/// Events that are answered, and not written yet. Dropped before they are - because they could not be, or by a panic -, they
+/// are counted as held by nothing.
+struct Answered<'i> {
+    intake: &'i Intake,
+    accounts: Vec<AccountId>,
+}
+
+impl Answered<'_> {
+    fn written(mut self) {
+        self.accounts.clear();
+    }
+}
+
+impl Drop for Answered<'_> {
+    fn drop(&mut self) {
+        if !self.accounts.is_empty() {
+            self.intake.count_unwritten(&self.accounts);
+        }
+    }
+}
+
 /// What is not written when nobody writes any more - the instance is being replaced after a panic - is not written: whoever
 /// waits for it is told.
 struct Left(Context<Intake>);
@@ -212,8 +252,9 @@ impl Drop for Left {
     fn drop(&mut self) {
         let intake = self.0.verticle();
         let left = intake.pending.borrow_mut().take();
-        let answered = left.as_ref().map_or(0, |left| left.answered);
-        intake.log.metrics().dropped.unwritten.inc_by(answered as u64);
+        if let Some(left) = &left {
+            intake.count_unwritten(&left.answered);
+        }
         drop(left);
     }
 }
@@ -234,6 +275,11 @@ impl Verticle for Intake {
         // With a stream the shipper knows more.
         if !self.log.is_streaming() && ctx.instance() == 0 {
             ctx.serve(EVENTS_HEALTH).register()?;
+            let log = Arc::clone(&self.log);
+            blocking(ctx, "the events of earlier runs cannot be counted", move || log.count_found());
+        }
+        if ctx.instance() == 0 {
+            ctx.serve(LEDGER).register()?;
         }
         ctx.spawn(write_turns(ctx.clone()));
         ctx.spawn(keep_house(ctx.clone()));
@@ -265,7 +311,7 @@ impl Handler<Track> for Intake {
 
     async fn handle(&self, message: Track, ctx: &Context<Self>) -> Result<Accepted, Failure> {
         if let Some(bound) = self.reached() {
-            return self.at_bound(bound, message.at_bound);
+            return self.at_bound(bound, &message);
         }
         let durability = message.durability;
         let (ack, told) = match durability {
@@ -312,6 +358,14 @@ impl Handler<AskHealth> for Intake {
             Err(reason) => reason.clone(),
         };
         Ok(Health { name: "event log", up: accepting.is_ok(), accepting: accepting.is_ok(), detail })
+    }
+}
+
+impl Handler<AskLedger> for Intake {
+    type Reply = Ledger;
+
+    async fn handle(&self, _: AskLedger, _: &Context<Self>) -> Result<Ledger, Failure> {
+        Ok(self.log.ledger().report())
     }
 }
 

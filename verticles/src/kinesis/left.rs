@@ -3,10 +3,12 @@
 use std::fmt;
 use std::io;
 
+use super::cursor;
 use super::spool::directory::Directory;
 use super::spool::name::SegmentName;
 use super::spool::reader::ReadError;
 use super::spool::scan::{self, Found};
+use super::spool::segment::{FRAME_OVERHEAD, HEADER_LEN};
 
 /// Events that the stream does not have, as far as the log tells: the next start on the same directory sends them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,7 +46,7 @@ impl From<ReadError> for Stop {
     }
 }
 
-/// Counts what is in these segments, as long as there is time. Blocks.
+/// Counts what is in these segments and was not settled, as long as there is time. Blocks.
 pub(super) fn count(
     directory: &Directory,
     segments: &[(SegmentName, u64)],
@@ -52,9 +54,20 @@ pub(super) fn count(
 ) -> io::Result<Left> {
     let bytes = segments.iter().map(|(_, bytes)| bytes).sum();
     let mut left = Left { events: 0, bytes, counted: true };
+    let progress = cursor::read(directory.path())?.progress;
     for (name, _) in segments {
+        let settled = progress.of(*name);
+        let mut end = HEADER_LEN as u64;
         let scanned = scan::scan::<Stop>(&directory.segment(*name), |found| {
-            left.events += u64::from(matches!(found, Found::Record(_)));
+            let begin = end;
+            match found {
+                Found::Record(payload) => {
+                    end += (FRAME_OVERHEAD + payload.len()) as u64;
+                    let is_settled = settled.is_some_and(|settled| settled.covers(&(begin..end)));
+                    left.events += u64::from(!is_settled);
+                }
+                Found::Damaged(damaged) => end = damaged.offset + damaged.bytes,
+            }
             if has_time() { Ok(()) } else { Err(Stop::Late) }
         });
         left.counted &= scanned.is_ok();

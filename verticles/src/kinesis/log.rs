@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use adtrack_config::{EventsConfig, KinesisConfig};
 
+use super::ledger::{self, Counted, Ledger, Stock};
 use super::left::{self, Left};
 use super::metrics::Metrics;
 use super::room::Room;
@@ -30,7 +31,10 @@ pub struct EventLog {
     bytes: AtomicU64,
     kept_bytes: AtomicU64,
     // By instance: what may be written to at this moment, and must not be removed.
-    open: Mutex<BTreeMap<usize, SegmentName>>,
+    open: Mutex<BTreeMap<usize, (SegmentName, SharedCounted)>>,
+    // Of an earlier run, and not counted yet.
+    found: Mutex<Vec<SegmentName>>,
+    stock: Stock,
     failing: AtomicUsize,
     last_failure: Mutex<String>,
     // Why the folder is not this process's any more.
@@ -46,6 +50,9 @@ pub struct EventLog {
     #[cfg(test)]
     pub(crate) next_sync_fails: AtomicBool,
 }
+
+/// What of an open segment is in the log alone.
+pub(crate) type SharedCounted = Arc<Mutex<Counted>>;
 
 /// The bound on the bytes that are in memory on their way to the stream; that on events is a setting.
 const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -81,6 +88,8 @@ impl EventLog {
             bytes: AtomicU64::new(0),
             kept_bytes: AtomicU64::new(0),
             open: Mutex::default(),
+            found: Mutex::new(listing.segments.iter().map(|(name, _)| *name).collect()),
+            stock: Stock::default(),
             failing: AtomicUsize::new(0),
             last_failure: Mutex::default(),
             astray: Mutex::default(),
@@ -93,6 +102,7 @@ impl EventLog {
             #[cfg(test)]
             next_sync_fails: AtomicBool::new(false),
         };
+        log.ledger().show(config.ledger_customers_shown);
         log.grown(bytes);
         log.kept(kept_bytes);
         log.drop_oldest_kept(None).map_err(|source| OpenError::Io { path: log.directory.path().to_owned(), source })?;
@@ -134,6 +144,29 @@ impl EventLog {
             return Ok(Left { counted: true, ..Left::default() });
         }
         left::count(&self.directory, &directory::list(self.directory.path())?.segments, has_time)
+    }
+
+    /// Where every event is.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.metrics.ledger
+    }
+
+    /// What each closed segment holds, where there is no stream.
+    pub(crate) fn stock(&self) -> &Stock {
+        &self.stock
+    }
+
+    /// Without a stream: counts what earlier runs have left. Blocking, for as long as reading all of it takes.
+    pub(crate) fn count_found(&self) -> io::Result<()> {
+        let found = std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner));
+        for name in found {
+            self.count_one(name);
+        }
+        Ok(())
+    }
+
+    fn count_one(&self, name: SegmentName) {
+        self.stock.found(self.ledger(), name, || ledger::count(self.ledger(), &self.directory.segment(name)));
     }
 
     /// Whether events go on to a stream.
@@ -217,7 +250,10 @@ impl EventLog {
     /// Counts again what is there, after somebody else has removed files. Blocking; what is written meanwhile may be
     /// counted wrongly.
     pub(crate) fn recount(&self) -> io::Result<()> {
+        let mut gone = self.stock.names();
         let listing = directory::list(self.directory.path())?;
+        gone.retain(|name| !listing.segments.iter().any(|(there, _)| there == name));
+        self.stock.gone(self.ledger(), &gone);
         let bytes = listing.segments.iter().map(|(_, bytes)| bytes).sum();
         self.bytes.store(bytes, Ordering::Relaxed);
         self.metrics.log_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
@@ -250,18 +286,22 @@ impl EventLog {
         &self,
         instance: usize,
         begin: impl FnOnce() -> Result<Option<SegmentName>, E>,
-    ) -> Result<(), E> {
+    ) -> Result<SharedCounted, E> {
         let mut open = self.open_segments();
+        let counted = SharedCounted::default();
         if let Some(name) = begin()? {
-            open.insert(instance, name);
+            open.insert(instance, (name, Arc::clone(&counted)));
             self.metrics.log_segments.inc();
         }
-        Ok(())
+        Ok(counted)
     }
 
-    /// The instance does not write to its segment any more; gives the segment, when it had one.
-    pub(crate) fn end_segment(&self, instance: usize) -> Option<SegmentName> {
-        self.open_segments().remove(&instance)
+    /// The instance does not write to its segment any more; gives the segment, when it had one, and what of it is in the log
+    /// alone.
+    pub(crate) fn end_segment(&self, instance: usize) -> Option<(SegmentName, Counted)> {
+        let (name, counted) = self.open_segments().remove(&instance)?;
+        let counted = std::mem::take(&mut *counted.lock().unwrap_or_else(PoisonError::into_inner));
+        Some((name, counted))
     }
 
     /// Every segment nobody writes to, oldest first. Blocking.
@@ -269,10 +309,10 @@ impl EventLog {
         let open = self.open_segments();
         let listing = directory::list(self.directory.path())?;
         let closed = listing.segments.into_iter().map(|(name, _)| name);
-        Ok(closed.filter(|name| !open.values().any(|open| open == name)).collect())
+        Ok(closed.filter(|name| !open.values().any(|(open, _)| open == name)).collect())
     }
 
-    fn open_segments(&self) -> MutexGuard<'_, BTreeMap<usize, SegmentName>> {
+    fn open_segments(&self) -> MutexGuard<'_, BTreeMap<usize, (SegmentName, SharedCounted)>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -320,7 +360,9 @@ impl EventLog {
                 if !self.is_too_long() {
                     break;
                 }
-                self.shrunk(self.directory.remove(name)?);
+                // It may be of an earlier run, and not counted yet.
+                self.count_one(name);
+                self.shrunk(self.stock.dropped(self.ledger(), name, || self.directory.remove(name))?);
                 self.metrics.segments_dropped.inc();
                 tracing::warn!(segment = %name, "the event log has reached its bound: its oldest segment was removed");
             }

@@ -1,5 +1,7 @@
 //! What is counted about events.
 
+use std::sync::Arc;
+
 use adtrack_proto::bus::Bound;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -7,6 +9,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+use super::ledger::{Exposition, Ledger};
 
 /// The handles of all metrics of this verticle; made once, cloned to where they are used.
 #[derive(Debug, Clone)]
@@ -91,6 +95,8 @@ pub struct Metrics {
     pub queue_events: Gauge,
     /// How long a call of the stream took, in seconds.
     pub call_seconds: Histogram,
+    /// Where every event is.
+    pub(crate) ledger: Arc<Ledger>,
 }
 
 /// Events refused, by reason.
@@ -123,7 +129,13 @@ struct Reason {
 impl Metrics {
     /// Registers all metrics. To be called once for a registry.
     pub fn register(registry: &mut Registry) -> Self {
+        let ledger = Arc::<Ledger>::default();
+        registry.register_collector(Box::new(Exposition(Arc::clone(&ledger))));
         let registry = registry.sub_registry_with_prefix("adtrack_kinesis");
+        Self::register_own(registry, ledger)
+    }
+
+    fn register_own(registry: &mut Registry, ledger: Arc<Ledger>) -> Self {
         Self {
             accepted: counter(registry, "events_accepted", "Events written to the log"),
             writes: counter(registry, "writes", "Writes to the log, one a turn of a loop"),
@@ -210,6 +222,7 @@ impl Metrics {
             calls_in_flight: gauge(registry, "calls_in_flight", "Calls of the stream under way"),
             queue_events: gauge(registry, "queue_events", "Events in memory on their way to the stream"),
             call_seconds: seconds(registry, "call_seconds", "Time of one call of the stream", 0.001, 14),
+            ledger,
         }
     }
 }
@@ -288,7 +301,13 @@ mod tests {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         let names = text.lines().filter(|line| !line.starts_with('#'));
-        assert!(names.clone().count() > 20 && names.clone().all(|line| line.starts_with("adtrack_kinesis_")), "{text}");
+        assert!(
+            names.clone().count() > 20
+                && names
+                    .clone()
+                    .all(|line| line.starts_with("adtrack_kinesis_") || line.starts_with("adtrack_ledger_")),
+            "{text}"
+        );
         assert!(text.contains("adtrack_kinesis_events_refused_total{reason=\"log_full\"} 1"), "{text}");
         assert!(text.contains("adtrack_kinesis_events_accepted_total 0"), "{text}");
     }

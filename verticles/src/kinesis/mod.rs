@@ -39,6 +39,7 @@ mod hand_over;
 pub mod hash_ranges;
 mod intake;
 pub mod lanes;
+mod ledger;
 mod left;
 mod log;
 mod metrics;

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use super::acks::Ack;
+use super::ledger::{AccountId, Part, Tally};
 use super::spool::segment::{self, FrameError};
 
 /// What has come and is not written yet.
@@ -13,7 +14,8 @@ use super::spool::segment::{self, FrameError};
 pub(crate) struct Pending {
     frames: Vec<u8>,
     events: usize,
-    answered: usize,
+    tally: Tally,
+    answered: Vec<AccountId>,
     acks: Vec<Ack>,
     turn: Rc<Turn>,
 }
@@ -25,8 +27,10 @@ pub(crate) struct Gathered {
     pub(crate) frames: Vec<u8>,
     /// How many.
     pub(crate) events: usize,
-    /// How many of them have been answered already.
-    pub(crate) answered: usize,
+    /// Whose they are.
+    pub(crate) parts: Vec<Part>,
+    /// Whose those are that have been answered already.
+    pub(crate) answered: Vec<AccountId>,
     /// Who waits for the stream to have them.
     pub(crate) acks: Vec<Ack>,
     /// Whoever waits.
@@ -54,16 +58,23 @@ impl Drop for Unfinished {
 }
 
 impl Pending {
-    /// Appends an event; `encode` appends its bytes. Its handler then waits for the turn that is given.
-    pub(crate) fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<Rc<Turn>, FrameError> {
+    /// Appends an event of a customer; `encode` appends its bytes. Its handler then waits for the turn that is given.
+    pub(crate) fn push(
+        &mut self,
+        account: AccountId,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Rc<Turn>, FrameError> {
+        let before = self.frames.len();
         segment::push_frame(&mut self.frames, encode)?;
         self.events += 1;
+        // A frame is far below the largest number.
+        self.tally.add(account, 1, (self.frames.len() - before) as i64);
         Ok(Rc::clone(&self.turn))
     }
 
-    /// The event that was pushed last is answered before it is written.
-    pub(crate) fn answered(&mut self) {
-        self.answered += 1;
+    /// The event that was pushed last, of this customer, is answered before it is written.
+    pub(crate) fn answered(&mut self, account: AccountId) {
+        self.answered.push(account);
     }
 
     /// Somebody waits for the stream to have the event that was pushed last.
@@ -90,14 +101,16 @@ impl Pending {
         Some(Gathered {
             frames: std::mem::take(&mut self.frames),
             events: std::mem::take(&mut self.events),
+            parts: self.tally.take(),
             answered: std::mem::take(&mut self.answered),
             acks: std::mem::take(&mut self.acks),
             turn,
         })
     }
 
-    /// Gives a buffer back, to be filled again.
-    pub(crate) fn reuse(&mut self, mut buffer: Vec<u8>) {
+    /// Gives a buffer and the room of parts back, to be filled again.
+    pub(crate) fn reuse(&mut self, mut buffer: Vec<u8>, parts: Vec<Part>) {
+        self.tally.reuse(parts);
         if self.frames.capacity() == 0 && buffer.capacity() <= REUSED_BYTES_MAX {
             buffer.clear();
             self.frames = buffer;
@@ -163,11 +176,11 @@ mod tests {
     fn everybody_of_one_turn_waits_for_the_same_write_and_the_next_for_another() {
         let mut pending = Pending::default();
         assert!(pending.take().is_none());
-        let first = pending.push(|out| out.push(1)).unwrap();
-        let second = pending.push(|out| out.push(2)).unwrap();
+        let first = pending.push(AccountId::OTHERS, |out| out.push(1)).unwrap();
+        let second = pending.push(AccountId::OTHERS, |out| out.push(2)).unwrap();
         let gathered = pending.take().unwrap();
         assert_eq!((gathered.events, gathered.frames.len()), (2, 18));
-        let third = pending.push(|out| out.push(3)).unwrap();
+        let third = pending.push(AccountId::OTHERS, |out| out.push(3)).unwrap();
         let mut cx = Context::from_waker(Waker::noop());
         let (mut one, mut two, mut three) = (pin!(first.written()), pin!(second.written()), pin!(third.written()));
         assert!(one.as_mut().poll(&mut cx).is_pending() && one.as_mut().poll(&mut cx).is_pending());
@@ -182,7 +195,7 @@ mod tests {
     #[test]
     fn a_turn_that_is_dropped_unwritten_ends_as_not_written() {
         let mut pending = Pending::default();
-        let turn = pending.push(|out| out.push(1)).unwrap();
+        let turn = pending.push(AccountId::OTHERS, |out| out.push(1)).unwrap();
         let mut cx = Context::from_waker(Waker::noop());
         let mut waiting = pin!(turn.written());
         assert!(waiting.as_mut().poll(&mut cx).is_pending());
@@ -193,7 +206,7 @@ mod tests {
     #[test]
     fn an_event_that_is_refused_leaves_no_trace() {
         let mut pending = Pending::default();
-        pending.push(|_| {}).unwrap_err();
+        pending.push(AccountId::OTHERS, |_| {}).unwrap_err();
         assert_eq!((pending.events(), pending.bytes()), (0, 0));
     }
 }

@@ -20,6 +20,7 @@ pub struct Record {
     segment: SegmentName,
     end: u64,
     backlog: bool,
+    customer_id: i32,
 }
 
 impl Record {
@@ -34,7 +35,8 @@ impl Record {
             None => Bytes::from(format!("{:08x}", crc32c::crc32c(&payload))),
         };
         let key = partition_key::of(&payload, &identity, by).unwrap_or_else(|| id.clone());
-        Self { payload, id, key, segment, end, backlog: false }
+        let customer_id = identity.customer_id;
+        Self { payload, id, key, segment, end, backlog: false, customer_id }
     }
 
     /// The records of whole frames, which begin in their segment at `offset`, in bytes.
@@ -86,6 +88,11 @@ impl Record {
     /// The length of its frame, in bytes.
     pub fn frame_bytes(&self) -> usize {
         FRAME_OVERHEAD + self.payload.len()
+    }
+
+    /// Whose event it is.
+    pub fn customer_id(&self) -> i32 {
+        self.customer_id
     }
 
     /// The segment that holds it until it is settled.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use vertebra::Context;
 
 use super::client::StreamClient;
+use super::ledger::{Read, Reason};
 use super::record::Record;
 use super::shipper::Shipper;
 use super::spool::name::SegmentName;
@@ -80,6 +81,7 @@ fn take_over<C: StreamClient>(ctx: &Context<Shipper<C>>, segment: SegmentName, c
     if let Some(settled) = shipper.state.borrow().progress.of(segment) {
         records.retain(|record| !settled.covers(&record.place()));
     }
+    count(shipper, segment, &records, chunk.end.is_some());
     metrics.read_back.inc_by(records.len() as u64);
     metrics.read_back_known.inc_by((chunk.records - records.len()) as u64);
     let held = shipper.log.room().take(records.len(), records.iter().map(Record::frame_bytes).sum());
@@ -89,12 +91,28 @@ fn take_over<C: StreamClient>(ctx: &Context<Shipper<C>>, segment: SegmentName, c
     shipper.finished.ring();
 }
 
+/// The ledger is told before anybody can be through with one of the records.
+fn count<C: StreamClient>(shipper: &Shipper<C>, segment: SegmentName, records: &[Record], is_all: bool) {
+    let ledger = shipper.log.ledger();
+    let mut state = shipper.state.borrow_mut();
+    let read = |record: &Record| Read {
+        account: ledger.account_of(record.customer_id()),
+        end: record.place().end,
+        bytes: record.frame_bytes() as i64,
+    };
+    state.backlog.read(ledger, segment, records.iter().map(read));
+    if is_all {
+        state.backlog.ended(ledger, segment, Reason::Damaged);
+    }
+}
+
 /// Whether the segment is not to be tried again.
 fn give_up<C: StreamClient>(shipper: &Shipper<C>, segment: SegmentName, error: &ReadError, tries: u32) -> bool {
     let mut state = shipper.state.borrow_mut();
     match error {
         ReadError::Gone => {
             tracing::error!(%segment, "a segment of the event log was removed before it was shipped");
+            state.backlog.ended(shipper.log.ledger(), segment, Reason::Gone);
             state.tracker.leave(segment);
         }
         ReadError::Io(_) if tries < READ_TRIES_MAX => return false,

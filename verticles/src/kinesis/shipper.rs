@@ -20,6 +20,7 @@ use super::entry::Entry;
 use super::flow::{Flow, FlowLimits};
 use super::hand_over::{SHIP, ToShip};
 use super::hash_ranges::HashRanges;
+use super::ledger::{Backlog, Place, Tally};
 use super::log::EventLog;
 use super::pacer::ShardRate;
 use super::progress::{Progress, Step};
@@ -68,6 +69,9 @@ pub(super) struct State {
     pub(super) cursor: Cursor,
     cursor_fails: bool,
     pub(super) dead_letters: DeadLetters,
+    /// What the ledger knows of segments that are to be read back.
+    pub(super) backlog: Backlog,
+    settling: Tally,
     pub(super) acks: Acks,
     /// Batches under way, pauses between their calls included.
     pub(super) in_flight: usize,
@@ -118,6 +122,8 @@ impl<C: StreamClient> Shipper<C> {
             cursor: Cursor::new(log.directory().path(), Vec::new()),
             cursor_fails: false,
             dead_letters: DeadLetters::new(log.directory().path(), log.config().kept_bytes_max),
+            backlog: Backlog::default(),
+            settling: Tally::default(),
             acks: Acks::default(),
             in_flight: 0,
             proven: false,
@@ -189,10 +195,10 @@ impl<C: StreamClient> Shipper<C> {
         self.work.ring();
     }
 
-    /// Nobody needs the records in these any more.
-    pub(super) fn settle(&self, entries: &[Entry], clock: &Clock) {
+    /// Nobody needs the records in these any more: that is where they are now.
+    pub(super) fn settle(&self, entries: &[Entry], place: Place, clock: &Clock) {
         let records = || entries.iter().flat_map(Entry::records);
-        let step = Step::of(records());
+        let (ledger, step) = (self.log.ledger(), Step::of(records()));
         let mut state = self.state.borrow_mut();
         entries.iter().for_each(|entry| state.batcher.settled(entry));
         let (mut settled, mut bytes) = (0, 0);
@@ -200,8 +206,15 @@ impl<C: StreamClient> Shipper<C> {
             state.tracker.settled(record.segment(), 1);
             state.acks.refused(record.id());
             settled += 1;
-            bytes += record.frame_bytes();
+            let frame = record.frame_bytes();
+            bytes += frame;
+            state.settling.add(ledger.account_of(record.customer_id()), 1, frame as i64);
         }
+        let parts = state.settling.take();
+        ledger.came(place, &parts);
+        ledger.left(Place::InFlight, &parts);
+        ledger.release(&parts);
+        state.settling.reuse(parts);
         state.held.release(settled, bytes);
         state.progress.settled(&step);
         let State { cursor, progress, .. } = &mut *state;
@@ -362,8 +375,11 @@ impl<C: StreamClient> Handler<ToShip> for Shipper<C> {
                 );
                 self.state.borrow_mut().tracker.came(segment, records as u64);
             }
-            ToShip::Closed { segment, unread_from } => {
+            ToShip::Closed { segment, unread_from, counted } => {
                 let mut state = self.state.borrow_mut();
+                if unread_from.is_some() {
+                    state.backlog.closed(segment, counted);
+                }
                 // Of a segment that was handed to an earlier shipper that one may have settled a part.
                 let unread_from = unread_from.map(|from| from.max(state.progress.read_from(segment)));
                 state.tracker.closed(segment, unread_from);

@@ -5,6 +5,7 @@ mod aggregated;
 mod cursor;
 mod durability;
 mod intake;
+mod ledger;
 mod shards;
 mod shipper;
 mod stream;
@@ -24,6 +25,7 @@ use vertebra::{Deploy, Deployment, RequestError};
 
 use self::stream::StubStream;
 use super::hand_over::{SHIP, ToShip};
+use super::ledger::Counted;
 use super::spool::directory::{self, events_dir};
 use super::spool::name::SegmentName;
 use super::spool::tail::{Found, Tail};
@@ -66,6 +68,7 @@ fn events_config() -> EventsConfig {
         log_bytes_max: 1_073_741_824,
         kept_bytes_max: 268_435_456,
         loop_queue_events_max: 16_384,
+        ledger_customers_shown: 10,
         recovery_bytes_per_read: 1_048_576,
     }
 }
@@ -160,7 +163,11 @@ impl Run {
 async fn forget(rt: &TestRuntime) {
     track(rt, "nobody").await.unwrap_err();
     rt.bus().request(EVENTS_HEALTH, AskHealth).await.unwrap_err();
-    let closed = ToShip::Closed { segment: SegmentName { created_ms: 0, event_loop: 0, seq: 0 }, unread_from: None };
+    let closed = ToShip::Closed {
+        segment: SegmentName { created_ms: 0, event_loop: 0, seq: 0 },
+        unread_from: None,
+        counted: Counted::default(),
+    };
     rt.bus().try_send(SHIP, closed).unwrap_err();
 }
 
