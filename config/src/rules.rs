@@ -84,8 +84,12 @@ fn events(config: &Config, r: &mut Reader<'_>) {
     r.required("kinesis.stream", "events.durability_allowed", allowed, stream);
     let routed = has_stream || config.http.routes.iter().all(|route| !wants_stream(&[route.durability]));
     r.required("kinesis.stream", "http.routes", routed, stream);
-    let two_segments = events.segment_bytes_max.saturating_mul(2);
-    r.rule("events.log_bytes_max", "events.segment_bytes_max", events.log_bytes_max >= two_segments, "at least twice");
+    let segments = events.segment_bytes_max.saturating_mul(4);
+    let fits = events.disk_bytes_max >= segments;
+    r.rule("events.disk_bytes_max", "events.segment_bytes_max", fits, "at least four times");
+    let two_batches = (config.kinesis.batch_bytes_max as u64).saturating_mul(2);
+    let fits = events.memory_bytes_max >= two_batches;
+    r.rule("events.memory_bytes_max", "kinesis.batch_bytes_max", fits, "at least twice");
     // An event carries what the request head said, so that with this every event fits a segment.
     let two_heads = (config.http.header_bytes_max as u64).saturating_mul(2);
     r.rule(

@@ -256,10 +256,10 @@ pub struct EventsConfig {
     pub may_sync: bool,
     /// Size in bytes at which a log file is closed and the next begun.
     pub segment_bytes_max: u64,
-    /// Whole log in bytes.
-    pub log_bytes_max: u64,
-    /// Bound on the files that are kept for a person: damaged segments, and records the stream refuses.
-    pub kept_bytes_max: u64,
+    /// Events in memory, in bytes: those not yet written, and those on their way to the stream.
+    pub memory_bytes_max: u64,
+    /// Events on disk, in bytes: the log, and the files that are kept for a person.
+    pub disk_bytes_max: u64,
     /// Events one loop may hold that are not yet written.
     pub loop_queue_events_max: usize,
     /// Customers that the ledger shows by themselves.

@@ -165,17 +165,20 @@ pub enum Bound {
     Queue,
     /// The log is as long as it may be.
     Log,
+    /// The event's customer holds more of one of the two than is fair to the others.
+    Share,
 }
 
 impl Bound {
     /// Every bound.
-    pub const ALL: [Self; 2] = [Self::Queue, Self::Log];
+    pub const ALL: [Self; 3] = [Self::Queue, Self::Log, Self::Share];
 
     /// Its name, in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Queue => "queue_full",
             Self::Log => "log_full",
+            Self::Share => "fair_share",
         }
     }
 }

@@ -38,10 +38,16 @@ const BROKEN: &[(&str, &str, &str, Variables)] = &[
     ),
     ("kinesis.backoff_ms_max", "kinesis.backoff_ms_min", "at least", &[("ADTRACK_KINESIS_BACKOFF_MS_MAX", "49")]),
     (
-        "events.log_bytes_max",
+        "events.disk_bytes_max",
         "events.segment_bytes_max",
+        "at least four times",
+        &[("ADTRACK_EVENTS_DISK_BYTES_MAX", "268435455")],
+    ),
+    (
+        "events.memory_bytes_max",
+        "kinesis.batch_bytes_max",
         "at least twice",
-        &[("ADTRACK_EVENTS_LOG_BYTES_MAX", "134217727")],
+        &[("ADTRACK_EVENTS_MEMORY_BYTES_MAX", "8999999")],
     ),
     (
         "events.segment_bytes_max",

@@ -30,7 +30,7 @@ async fn a_log_at_its_bound_refuses_with_503_and_what_it_took_reaches_the_stream
     let mut kinesis = kinesis();
     kinesis.stop();
     let service = with_stream(Adtrack::builder(), &kinesis.endpoint())
-        .env("ADTRACK_EVENTS_LOG_BYTES_MAX", "262144")
+        .env("ADTRACK_EVENTS_DISK_BYTES_MAX", "262144")
         .env("ADTRACK_EVENTS_SEGMENT_BYTES_MAX", "65536")
         .start()
         .unwrap();
@@ -61,7 +61,7 @@ async fn at_a_bound_a_path_that_drops_answers_200_and_one_that_refuses_503_and_b
     let mut kinesis = kinesis();
     kinesis.stop();
     let service = with_stream(Adtrack::builder(), &kinesis.endpoint())
-        .env("ADTRACK_EVENTS_LOG_BYTES_MAX", "262144")
+        .env("ADTRACK_EVENTS_DISK_BYTES_MAX", "262144")
         .env("ADTRACK_EVENTS_SEGMENT_BYTES_MAX", "65536")
         .env("ADTRACK_HTTP_ROUTES", "/impression/ memory drop,/transaction/ sync refuse")
         .start()
@@ -90,7 +90,7 @@ async fn a_log_at_its_bound_under_load_drops_nothing_it_has_answered() {
     let mut kinesis = kinesis();
     kinesis.stop();
     let service = with_stream(Adtrack::builder(), &kinesis.endpoint())
-        .env("ADTRACK_EVENTS_LOG_BYTES_MAX", "524288")
+        .env("ADTRACK_EVENTS_DISK_BYTES_MAX", "524288")
         .env("ADTRACK_EVENTS_SEGMENT_BYTES_MAX", "65536")
         .start()
         .unwrap();
@@ -113,7 +113,7 @@ async fn a_log_at_its_bound_under_load_drops_nothing_it_has_answered() {
 async fn a_log_without_a_stream_lets_its_oldest_segments_go_and_counts_them() {
     let _turn = beside_others().await;
     let service = Adtrack::builder()
-        .env("ADTRACK_EVENTS_LOG_BYTES_MAX", "262144")
+        .env("ADTRACK_EVENTS_DISK_BYTES_MAX", "262144")
         .env("ADTRACK_EVENTS_SEGMENT_BYTES_MAX", "65536")
         .start()
         .unwrap();

@@ -8,7 +8,7 @@ use super::spool::writer::{AppendError, Writer};
 /// Writes `.dead` files beside the segments, in the same format.
 ///
 /// Each is a matter for a person, and a metric and a log line say that it is there. Together with damaged segments they have
-/// a bound of their own, `events.kept_bytes_max`; the log sees to it.
+/// a bound of their own, a part of `events.disk_bytes_max`; the log sees to it.
 #[derive(Debug)]
 pub(crate) struct DeadLetters {
     writer: Writer,

@@ -17,6 +17,7 @@ use vertebra::{BoxError, Bus, Context, Failure, Handler, Route, Verticle};
 use super::acks::{self, Ack};
 use super::appender::{Appender, Written};
 use super::bell::Bell;
+use super::budget::has_share;
 use super::hand_over::{SHIP, ToShip};
 use super::ledger::{AccountId, Place, Reason};
 use super::log::EventLog;
@@ -33,7 +34,7 @@ use crate::drain::unless;
 /// [`UNAVAILABLE`] when that cannot be.
 ///
 /// Refused with [`OVERLOADED`], or dropped where that is wanted, before anything is written: an event that finds as many unwritten ones as the settings
-/// allow, or the log at its bound (with a stream nothing is removed that the stream does not have; without one the oldest
+/// allow, or the log at its bound, or its customer holding more of either than is fair (with a stream nothing is removed that the stream does not have; without one the oldest
 /// segments go, so that the bound is not reached unless that fails).
 pub struct Intake {
     pub(super) log: Arc<EventLog>,
@@ -43,9 +44,6 @@ pub struct Intake {
     appender: OnceCell<RefCell<Appender>>,
     bell: Bell,
 }
-
-/// The bound on the unwritten bytes of a loop; that on events is a setting.
-const PENDING_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// An event that cannot be a record, however often it is sent.
 const TOO_LARGE: i32 = 413;
@@ -67,22 +65,33 @@ impl Intake {
         }
     }
 
-    /// The bound that leaves no room for another event, if one does.
-    fn reached(&self) -> Option<Bound> {
-        let (pending, config) = (self.pending.borrow(), self.log.config());
-        if pending.events() >= config.loop_queue_events_max || pending.bytes() >= PENDING_BYTES_MAX {
+    /// The bound that leaves no room for another event of this customer, if one does.
+    fn reached(&self, account: AccountId, instances: usize) -> Option<Bound> {
+        let (log, ledger, pending) = (&self.log, self.log.ledger(), self.pending.borrow());
+        let (events, events_max) = (pending.events(), log.config().loop_queue_events_max);
+        if events >= events_max || pending.bytes() >= log.budget().unwritten(instances) {
             return Some(Bound::Queue);
         }
-        (self.log.bytes() + pending.bytes() as u64 >= config.log_bytes_max).then_some(Bound::Log)
+        let Some(free) = log.bytes_max().checked_sub(log.bytes() + pending.bytes() as u64).filter(|free| *free > 0)
+        else {
+            return Some(Bound::Log);
+        };
+        // Nobody else is there to be fair to.
+        if ledger.has_one_customer() {
+            return None;
+        }
+        let in_queue = has_share(pending.events_of(account), (events_max - events) as u64);
+        // Without a stream nothing is undelivered: the oldest events go, whosever they are.
+        let in_log = !log.is_streaming() || has_share(ledger.account(account).held_bytes(), free);
+        (!in_queue || !in_log).then_some(Bound::Share)
     }
 
     /// What becomes of an event that finds a bound reached.
-    fn at_bound(&self, bound: Bound, track: &Track) -> Result<Accepted, Failure> {
+    fn at_bound(&self, bound: Bound, account: AccountId, at_bound: AtBound) -> Result<Accepted, Failure> {
         let metrics = self.log.metrics();
-        match track.at_bound {
+        match at_bound {
             AtBound::Drop => {
-                let ledger = self.log.ledger();
-                let account = ledger.account(ledger.account_of(track.event.program.customer_id));
+                let account = self.log.ledger().account(account);
                 account.add(Place::Dropped(Reason::Bound), 1);
                 account.add(Place::Accepted, 1);
                 metrics.dropped.at(bound).inc();
@@ -95,6 +104,7 @@ impl Intake {
                     match bound {
                         Bound::Queue => "too many events wait to be written",
                         Bound::Log => "the event log has reached its bound",
+                        Bound::Share => "the customer's share is used up",
                     },
                 ))
             }
@@ -102,8 +112,13 @@ impl Intake {
     }
 
     /// Puts an event into the buffer; the turn tells when it is written. `ack` is told when the stream has it.
-    fn gather(&self, event: &Event, is_answered: bool, ack: Option<Ack>) -> Result<Rc<Turn>, Failure> {
-        let account = self.log.ledger().account_of(event.program.customer_id);
+    fn gather(
+        &self,
+        event: &Event,
+        account: AccountId,
+        is_answered: bool,
+        ack: Option<Ack>,
+    ) -> Result<Rc<Turn>, Failure> {
         let mut pending = self.pending.borrow_mut();
         let turn = pending.push(account, |out| event.encode(out)).map_err(|error| {
             self.log.metrics().refused.too_large.inc();
@@ -310,8 +325,9 @@ impl Handler<Track> for Intake {
     type Reply = Accepted;
 
     async fn handle(&self, message: Track, ctx: &Context<Self>) -> Result<Accepted, Failure> {
-        if let Some(bound) = self.reached() {
-            return self.at_bound(bound, &message);
+        let account = self.log.ledger().account_of(message.event.program.customer_id);
+        if let Some(bound) = self.reached(account, ctx.instances()) {
+            return self.at_bound(bound, account, message.at_bound);
         }
         let durability = message.durability;
         let (ack, told) = match durability {
@@ -319,7 +335,7 @@ impl Handler<Track> for Intake {
             _ => (None, None),
         };
         let failures = self.syncs.failures();
-        let turn = self.gather(&message.event, durability == Durability::Memory, ack)?;
+        let turn = self.gather(&message.event, account, durability == Durability::Memory, ack)?;
         // It is in the buffer: nothing of it is held while this waits.
         drop(message);
         // Whoever asked may wait no longer than this; the handler's place is for others then.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use adtrack_config::{EventsConfig, KinesisConfig};
 
+use super::budget::Budget;
 use super::ledger::{self, Counted, Ledger, Stock};
 use super::left::{self, Left};
 use super::metrics::Metrics;
@@ -25,6 +26,7 @@ pub struct EventLog {
     directory: Directory,
     config: EventsConfig,
     kinesis: KinesisConfig,
+    budget: Budget,
     room: Arc<Room>,
     metrics: Metrics,
     drain: Drain,
@@ -54,9 +56,6 @@ pub struct EventLog {
 /// What of an open segment is in the log alone.
 pub(crate) type SharedCounted = Arc<Mutex<Counted>>;
 
-/// The bound on the bytes that are in memory on their way to the stream; that on events is a setting.
-const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
-
 impl EventLog {
     /// Opens the log below `data_dir` and takes its lock. Blocking.
     ///
@@ -78,11 +77,13 @@ impl EventLog {
         let bytes = listing.segments.iter().map(|(_, bytes)| bytes).sum();
         report(&listing, &metrics);
         let kept_bytes = listing.kept_bytes();
+        let budget = Budget::new(config);
         let log = Self {
             directory,
             config: config.clone(),
             kinesis: kinesis.clone(),
-            room: Room::new(kinesis.queue_events_max, QUEUE_BYTES_MAX),
+            budget,
+            room: Room::new(kinesis.queue_events_max, budget.in_flight()),
             metrics,
             drain,
             bytes: AtomicU64::new(0),
@@ -189,10 +190,19 @@ impl EventLog {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// So long is a segment of one of so many instances at most: their open segments together never fill more than
-    /// half of the log.
+    /// What memory and disk may be used for.
+    pub(crate) fn budget(&self) -> Budget {
+        self.budget
+    }
+
+    /// So long may the log be, beside what is kept for a person at this moment.
+    pub(crate) fn bytes_max(&self) -> u64 {
+        self.budget.log(self.kept_bytes.load(Ordering::Relaxed))
+    }
+
+    /// So long is a segment of one of so many instances at most.
     pub(crate) fn segment_bytes_max(&self, instances: usize) -> u64 {
-        self.config.segment_bytes_max.min(self.config.log_bytes_max / (2 * instances.max(1) as u64))
+        self.budget.segment(self.config.segment_bytes_max, instances)
     }
 
     /// The log has grown.
@@ -220,7 +230,7 @@ impl EventLog {
 
     /// Whether more is kept for a person than may be.
     pub(crate) fn keeps_too_much(&self) -> bool {
-        self.kept_bytes.load(Ordering::Relaxed) > self.config.kept_bytes_max
+        self.kept_bytes.load(Ordering::Relaxed) > self.budget.kept()
     }
 
     /// Removes the oldest files kept for a person until the rest is within its bound; not the one that is written to.
@@ -232,7 +242,7 @@ impl EventLog {
         let kept = directory::list(self.directory.path())?.kept;
         let mut bytes: u64 = kept.iter().map(|(.., bytes)| bytes).sum();
         for (name, kind, _) in kept {
-            if bytes <= self.config.kept_bytes_max {
+            if bytes <= self.budget.kept() {
                 break;
             }
             if kind == Kind::DeadLetter && Some(name) == written_to {
@@ -335,8 +345,9 @@ impl EventLog {
         if self.failing.load(Ordering::Relaxed) > 0 {
             return Err(self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone());
         }
-        if self.bytes() >= self.config.log_bytes_max {
-            return Err(format!("the event log has reached its bound of {} bytes", self.config.log_bytes_max));
+        let bytes_max = self.bytes_max();
+        if self.bytes() >= bytes_max {
+            return Err(format!("the event log has reached its bound of {bytes_max} bytes"));
         }
         Ok(())
     }
@@ -344,7 +355,7 @@ impl EventLog {
     /// Whether the log of a service without a stream has grown so long that its oldest segments must go. Below the
     /// bound by an eighth, so that nothing is refused while they are removed.
     pub(crate) fn is_too_long(&self) -> bool {
-        !self.is_streaming() && self.bytes() > self.config.log_bytes_max / 8 * 7
+        !self.is_streaming() && self.bytes() > self.bytes_max() / 8 * 7
     }
 
     /// Claims the removal of the oldest segments; one caller at a time gets it, and ends it with

@@ -106,6 +106,8 @@ pub struct Refused {
     pub queue_full: Counter,
     /// The log is as long as it may be.
     pub log_full: Counter,
+    /// Its customer holds more of the log or the queue than is fair.
+    pub fair_share: Counter,
     /// The event is longer than a record may be.
     pub too_large: Counter,
 }
@@ -119,6 +121,8 @@ pub struct Dropped {
     pub queue_full: Counter,
     /// The log was as long as it may be, and they were to be dropped then.
     pub log_full: Counter,
+    /// Their customer held more than is fair, and they were to be dropped then.
+    pub fair_share: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -254,6 +258,7 @@ impl Dropped {
             unwritten: because("unwritten"),
             queue_full: because(Bound::Queue.name()),
             log_full: because(Bound::Log.name()),
+            fair_share: because(Bound::Share.name()),
         }
     }
 
@@ -262,6 +267,7 @@ impl Dropped {
         match bound {
             Bound::Queue => &self.queue_full,
             Bound::Log => &self.log_full,
+            Bound::Share => &self.fair_share,
         }
     }
 }
@@ -272,6 +278,7 @@ impl Refused {
         match bound {
             Bound::Queue => &self.queue_full,
             Bound::Log => &self.log_full,
+            Bound::Share => &self.fair_share,
         }
     }
 
@@ -282,6 +289,7 @@ impl Refused {
         Self {
             queue_full: because(Bound::Queue.name()),
             log_full: because(Bound::Log.name()),
+            fair_share: because(Bound::Share.name()),
             too_large: because("too_large"),
         }
     }

@@ -28,6 +28,7 @@ pub mod aggregate;
 mod appender;
 pub mod batch;
 mod bell;
+mod budget;
 mod cleanup;
 pub mod client;
 mod cursor;

@@ -87,6 +87,11 @@ impl Pending {
         self.events
     }
 
+    /// Those of one customer.
+    pub(crate) fn events_of(&self, account: AccountId) -> u64 {
+        u64::try_from(self.tally.events(account)).unwrap_or(0)
+    }
+
     /// Their bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.frames.len()

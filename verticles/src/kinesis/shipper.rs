@@ -121,7 +121,7 @@ impl<C: StreamClient> Shipper<C> {
             progress: Progress::default(),
             cursor: Cursor::new(log.directory().path(), Vec::new()),
             cursor_fails: false,
-            dead_letters: DeadLetters::new(log.directory().path(), log.config().kept_bytes_max),
+            dead_letters: DeadLetters::new(log.directory().path(), log.budget().kept()),
             backlog: Backlog::default(),
             settling: Tally::default(),
             acks: Acks::default(),

@@ -1,6 +1,6 @@
 //! Which account of the ledger is whose.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// The accounts of customers; one more is for all others.
 pub(crate) const CUSTOMERS_MAX: usize = 1024;
@@ -30,11 +30,14 @@ impl AccountId {
 /// Who has which account. No lock: a place is given once and never taken back, so that every counter of a customer, on every
 /// loop and from the first event to the last, is in the same account.
 #[derive(Debug)]
-pub(crate) struct Customers(Box<[AtomicU64]>);
+pub(crate) struct Customers {
+    places: Box<[AtomicU64]>,
+    known: AtomicUsize,
+}
 
 impl Default for Customers {
     fn default() -> Self {
-        Self((0..CUSTOMERS_MAX).map(|_| AtomicU64::new(0)).collect())
+        Self { places: (0..CUSTOMERS_MAX).map(|_| AtomicU64::new(0)).collect(), known: AtomicUsize::new(0) }
     }
 }
 
@@ -45,10 +48,11 @@ impl Customers {
         let key = u64::from(customer_id.cast_unsigned()) | TAKEN;
         let first = spread(customer_id);
         for index in (0..PROBES_MAX).map(|probe| (first + probe) % CUSTOMERS_MAX) {
-            let Some(place) = self.0.get(index) else { break };
+            let Some(place) = self.places.get(index) else { break };
             let mut known = place.load(Ordering::Relaxed);
             if known == 0 {
                 let taken = place.compare_exchange(0, key, Ordering::Relaxed, Ordering::Relaxed);
+                self.known.fetch_add(usize::from(taken.is_ok()), Ordering::Relaxed);
                 known = taken.map_or_else(|by_another| by_another, |_| key);
             }
             if known == key {
@@ -58,9 +62,14 @@ impl Customers {
         AccountId::OTHERS
     }
 
+    /// How many accounts are given.
+    pub(crate) fn known(&self) -> usize {
+        self.known.load(Ordering::Relaxed)
+    }
+
     /// Every account that is given, with its customer.
     pub(crate) fn all(&self) -> impl Iterator<Item = (AccountId, i32)> {
-        self.0.iter().enumerate().filter_map(|(index, place)| {
+        self.places.iter().enumerate().filter_map(|(index, place)| {
             let key = place.load(Ordering::Relaxed);
             let id = u16::try_from(index).ok().filter(|_| key != 0)?;
             Some((AccountId(id), u32::try_from(key & !TAKEN).unwrap_or(0).cast_signed()))
@@ -97,7 +106,7 @@ mod tests {
         let again: Vec<_> = (0..3_000).rev().map(|id| customers.account(id)).collect();
         assert!(first.iter().eq(again.iter().rev()));
         let own: BTreeSet<_> = first.iter().filter(|account| **account != AccountId::OTHERS).collect();
-        assert_eq!(own.len(), customers.all().count());
+        assert_eq!((own.len(), own.len()), (customers.all().count(), customers.known()));
         assert!(own.len() > CUSTOMERS_MAX * 3 / 4, "{} have one of their own", own.len());
     }
 

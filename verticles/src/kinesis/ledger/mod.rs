@@ -81,6 +81,11 @@ impl Ledger {
         self.customers.account(customer_id)
     }
 
+    /// Whether no event of a second customer has come yet.
+    pub(crate) fn has_one_customer(&self) -> bool {
+        self.customers.known() <= 1
+    }
+
     /// An account.
     pub(crate) fn account(&self, id: AccountId) -> &Account {
         // Every id is of one of them.

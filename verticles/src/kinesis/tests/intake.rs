@@ -206,7 +206,7 @@ fn an_event_whose_caller_went_away_is_in_the_log_all_the_same() {
 fn with_a_stream_that_is_gone_the_log_grows_to_its_bound_and_nothing_in_it_is_given_up() {
     TestRuntime::paused(|rt| async move {
         let mut fixture = Fixture::with_stream();
-        fixture.events.log_bytes_max = 20_000;
+        fixture.events.disk_bytes_max = 20_000;
         fixture.kinesis.queue_events_max = 10;
         fixture.stream.always(Answer::Error(crate::kinesis::client::PutError::Unreachable("down".into())));
         let run = fixture.run(&rt).await;
@@ -240,7 +240,7 @@ fn without_a_stream_the_oldest_segments_go_and_no_event_is_refused() {
     for (segment_bytes_max, dropped_min, left_min) in [(5_000, 10, 100), (20_000, 3, 80)] {
         TestRuntime::paused(|rt| async move {
             let mut fixture = Fixture::without_stream();
-            fixture.events.log_bytes_max = 40_000;
+            fixture.events.disk_bytes_max = 40_000;
             fixture.events.segment_bytes_max = segment_bytes_max;
             let run = fixture.run(&rt).await;
             for id in ids(0..1_000) {

@@ -96,7 +96,7 @@ fn what_was_answered_and_could_not_be_written_is_dropped() {
 fn without_a_stream_everything_is_spooled_until_it_has_to_go_and_a_new_process_counts_what_is_there() {
     TestRuntime::paused(|rt| async move {
         let mut fixture = Fixture::without_stream();
-        fixture.events.log_bytes_max = 40_000;
+        fixture.events.disk_bytes_max = 40_000;
         fixture.events.segment_bytes_max = 5_000;
         let run = fixture.run(&rt).await;
         for id in ids(0..600) {

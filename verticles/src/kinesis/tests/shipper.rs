@@ -251,7 +251,7 @@ fn what_is_kept_for_a_person_has_a_bound_and_the_oldest_of_it_goes() {
     TestRuntime::paused(|rt| async move {
         let mut fixture = Fixture::with_stream();
         fixture.kinesis.record_bytes_max = 200;
-        fixture.events.kept_bytes_max = 20_000;
+        fixture.events.disk_bytes_max = 100_000; // A fifth of it for what is kept.
         let run = fixture.run(&rt).await;
         for n in 10..40 {
             track(&rt, &format!("{n}-{}", "x".repeat(2_000))).await.unwrap();
@@ -274,7 +274,7 @@ fn what_is_kept_for_a_person_has_a_bound_and_the_oldest_of_it_goes() {
 fn what_an_earlier_run_kept_is_within_the_bound_after_the_start() {
     TestRuntime::paused(|rt| async move {
         let mut fixture = Fixture::with_stream();
-        fixture.events.kept_bytes_max = 1_000;
+        fixture.events.disk_bytes_max = 5_000;
         fs::create_dir_all(fixture.folder()).unwrap();
         for seq in 1..=4 {
             let name = SegmentName { created_ms: 1, event_loop: 0, seq };
