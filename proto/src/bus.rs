@@ -40,6 +40,9 @@ pub const EVENTS_HEALTH: Address<AskHealth, Health> = Address::new("events.healt
 /// Where every event is that has come. Served by `kinesis`.
 pub const LEDGER: Address<AskLedger, Ledger> = Address::new("events.ledger");
 
+/// Put what the stream has refused for good back into the log. Served by `kinesis`.
+pub const REPLAY: Address<Replay, Replayed> = Address::new("events.replay");
+
 /// The failure code of "the server that knows cannot be asked": try again later.
 pub const UNAVAILABLE: i32 = 503;
 /// The failure code of "a queue is full": try again later, and less.
@@ -219,6 +222,21 @@ impl Durability {
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|level| level.name() == name)
     }
+}
+
+/// Put the events of all `.dead` files back into the log, to be sent once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replay;
+
+/// What is in the log again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Replayed {
+    /// Files that were `.dead` and are segments now.
+    pub files: u64,
+    /// The events in them.
+    pub events: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// Ask where all events are.

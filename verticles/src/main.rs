@@ -1,12 +1,12 @@
 //! The command line of adtrack.
 
 use std::io::{self, Write as _};
-use std::path::Path;
 use std::process::ExitCode;
 
 use adtrack::app;
 use adtrack::cli::args::{Args, Command, Events, Programs};
-use adtrack::cli::events::{export, stats, tail, verify};
+use adtrack::cli::events::replay::LogTarget;
+use adtrack::cli::events::{export, replay, stats, tail, verify};
 use adtrack::cli::programs::{Input, Target};
 use adtrack::cli::{health, logging, programs};
 use adtrack_config::{Config, ProcessEnv, ProgramIdRule};
@@ -37,7 +37,7 @@ fn run(command: Command, config: &Config) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve => serve(config),
         Command::Programs(what) => programs(&what, &Target::of(config), &config.http.program_id_rule()),
-        Command::Events(what) => events(&what, &config.data.dir),
+        Command::Events(what) => events(&what, config),
         Command::Health => {
             health::health(config).context("not ready")?;
             Ok(ExitCode::SUCCESS)
@@ -80,7 +80,8 @@ fn programs(what: &Programs, target: &Target, ids: &ProgramIdRule) -> anyhow::Re
     Ok(ExitCode::SUCCESS)
 }
 
-fn events(what: &Events, data_dir: &Path) -> anyhow::Result<ExitCode> {
+fn events(what: &Events, config: &Config) -> anyhow::Result<ExitCode> {
+    let data_dir = &config.data.dir;
     let (mut out, mut report) = (io::stdout(), io::stderr());
     let faults = match what {
         Events::Tail { follow } => {
@@ -100,6 +101,12 @@ fn events(what: &Events, data_dir: &Path) -> anyhow::Result<ExitCode> {
         }
         Events::Stats => {
             print(&stats::stats(data_dir)?)?;
+            0
+        }
+        Events::Replay => {
+            let done = replay::replay(&LogTarget::of(config))?;
+            let when = if done.is_running { "and are sent" } else { "for the next start" };
+            writeln!(report, "{} events of {} files are in the log again {when}", done.events, done.files)?;
             0
         }
     };

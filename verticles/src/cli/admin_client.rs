@@ -77,6 +77,12 @@ struct Page {
 }
 
 #[derive(Deserialize)]
+struct Replayed {
+    files: u64,
+    events: u64,
+}
+
+#[derive(Deserialize)]
 struct Who {
     #[serde(rename = "dataDir")]
     data_dir: Option<PathBuf>,
@@ -99,6 +105,15 @@ impl AdminClient {
         let (status, body) = self.ask_within(WHO_TIMEOUT, Method::GET, "/health/deps", String::new()).await?;
         match serde_json::from_slice::<Who>(&body) {
             Ok(who) if status == StatusCode::OK => Ok(who.data_dir),
+            _ => Err(self.unexpected(status, &body)),
+        }
+    }
+
+    /// Puts what the stream has refused back into the log; how many files and events that were.
+    pub(super) async fn replay(&self) -> Result<(u64, u64), AdminError> {
+        let (status, body) = self.ask(Method::POST, "/events/replay", String::new()).await?;
+        match serde_json::from_slice::<Replayed>(&body) {
+            Ok(replayed) if status == StatusCode::OK => Ok((replayed.files, replayed.events)),
             _ => Err(self.unexpected(status, &body)),
         }
     }

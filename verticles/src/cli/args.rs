@@ -122,6 +122,8 @@ pub enum Events {
     Verify,
     /// Print how much the log holds, as one JSON object
     Stats,
+    /// Put the events that the stream has refused for good - those in .dead files - back into the log, to be sent once more
+    Replay,
 }
 
 #[cfg(test)]

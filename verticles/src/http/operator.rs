@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adtrack_config::{ProgramIdRefusal, ProgramIdRule};
-use adtrack_proto::bus::{AskLedger, LEDGER, ListPrograms, Lookup, ProgramPage, STORE_LIST, STORE_LOOKUP};
+use adtrack_proto::bus::{
+    AskLedger, LEDGER, ListPrograms, Lookup, ProgramPage, REPLAY, Replay, STORE_LIST, STORE_LOOKUP,
+};
 use adtrack_proto::{Program, ProgramId};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -30,6 +32,8 @@ use super::store::{self, PutError, STORE_TIMEOUT};
 /// Largest body of `POST /programs`, in bytes.
 pub(super) const PROGRAMS_BYTES_MAX: u64 = 1_048_576;
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Every file is read once, to count what is in it.
+const REPLAY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Programs on a page, when the caller does not say how many; and at most.
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1_000;
@@ -68,11 +72,12 @@ impl Routes for Operator {
                 stored(store::put(&self.bus, &self.samples.programs()).await, StatusCode::OK)
             }
             (&Method::POST, "/cache/purge") => self.purge().await,
+            (&Method::POST, "/events/replay") => self.replay().await,
             (&Method::POST, "/programs") => self.put(body).await,
             (&Method::GET, "/programs") => self.list(parts.uri.query()).await,
             (&Method::GET, _) if path.starts_with("/programs/") => self.get(path).await,
             (_, "/metrics" | "/health/deps" | "/admin/ledger") => answer::method_not_allowed("GET, HEAD"),
-            (_, "/cache/fill" | "/cache/purge") => answer::method_not_allowed("POST"),
+            (_, "/cache/fill" | "/cache/purge" | "/events/replay") => answer::method_not_allowed("POST"),
             (_, "/programs") => answer::method_not_allowed("GET, POST"),
             (_, _) if path.starts_with("/programs/") => answer::method_not_allowed("GET"),
             _ => answer::not_found(),
@@ -101,6 +106,16 @@ impl Operator {
     async fn ledger(&self) -> Response {
         match self.bus.request(LEDGER, AskLedger).timeout(LEDGER_TIMEOUT).await {
             Ok(ledger) => answer::json(StatusCode::OK, HeaderMap::new(), ledger::json(&ledger)),
+            Err(error) => answer::error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+        }
+    }
+
+    async fn replay(&self) -> Response {
+        match self.bus.request(REPLAY, Replay).timeout(REPLAY_TIMEOUT).await {
+            Ok(done) => {
+                let body = serde_json::json!({ "files": done.files, "events": done.events, "bytes": done.bytes });
+                answer::json(StatusCode::OK, HeaderMap::new(), body.to_string())
+            }
             Err(error) => answer::error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
         }
     }

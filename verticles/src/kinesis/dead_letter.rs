@@ -28,6 +28,11 @@ impl DeadLetters {
         self.writer.open_segment()
     }
 
+    /// The next record goes into another file.
+    pub(crate) fn close(&mut self) {
+        self.writer.close();
+    }
+
     /// Keeps the records of an entry; gives the bytes they take.
     ///
     /// # Errors

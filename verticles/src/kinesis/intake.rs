@@ -10,7 +10,7 @@ use std::time::Duration;
 use adtrack_proto::Event;
 use adtrack_proto::bus::{
     Accepted, AskHealth, AskLedger, AtBound, Bound, Durability, EVENTS_HEALTH, Health, LEDGER, Ledger, OVERLOADED,
-    TRACK, Track, UNAVAILABLE,
+    REPLAY, Replay, Replayed, TRACK, Track, UNAVAILABLE,
 };
 use vertebra::{BoxError, Bus, Context, Failure, Handler, Route, Verticle};
 
@@ -22,6 +22,7 @@ use super::hand_over::{SHIP, ToShip};
 use super::ledger::{AccountId, Place, Reason};
 use super::log::EventLog;
 use super::pending::{Pending, Turn};
+use super::replay;
 use super::spool::writer::Unsynced;
 use super::syncs::{self, Syncs};
 use crate::drain::unless;
@@ -290,6 +291,7 @@ impl Verticle for Intake {
         // With a stream the shipper knows more.
         if !self.log.is_streaming() && ctx.instance() == 0 {
             ctx.serve(EVENTS_HEALTH).register()?;
+            ctx.serve(REPLAY).register()?;
             let log = Arc::clone(&self.log);
             blocking(ctx, "the events of earlier runs cannot be counted", move || log.count_found());
         }
@@ -374,6 +376,24 @@ impl Handler<AskHealth> for Intake {
             Err(reason) => reason.clone(),
         };
         Ok(Health { name: "event log", up: accepting.is_ok(), accepting: accepting.is_ok(), detail })
+    }
+}
+
+impl Handler<Replay> for Intake {
+    type Reply = Replayed;
+
+    /// Without a stream: they are where events stay.
+    async fn handle(&self, _: Replay, ctx: &Context<Self>) -> Result<Replayed, Failure> {
+        let log = Arc::clone(&self.log);
+        let revived = ctx.execute_blocking(move || {
+            let (revived, error) = replay::revive_all(&log);
+            for each in &revived {
+                log.count_replayed(each.segment);
+            }
+            (revived, error)
+        });
+        let (revived, error) = revived.await.unwrap_or_else(|error| (Vec::new(), Some(io::Error::other(error))));
+        replay::answer(&revived, error)
     }
 }
 

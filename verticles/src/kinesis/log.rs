@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use adtrack_config::{EventsConfig, KinesisConfig};
 
 use super::budget::Budget;
-use super::ledger::{self, Counted, Ledger, Stock};
+use super::ledger::{self, Counted, Ledger, Place, Stock};
 use super::left::{self, Left};
 use super::metrics::Metrics;
 use super::room::Room;
@@ -166,8 +166,16 @@ impl EventLog {
         Ok(())
     }
 
+    /// Without a stream: counts what was a `.dead` file. Blocking.
+    pub(crate) fn count_replayed(&self, name: SegmentName) {
+        let path = self.directory.segment(name);
+        self.stock.found(self.ledger(), name, Place::Replayed, || ledger::count(self.ledger(), &path));
+    }
+
     fn count_one(&self, name: SegmentName) {
-        self.stock.found(self.ledger(), name, || ledger::count(self.ledger(), &self.directory.segment(name)));
+        self.stock.found(self.ledger(), name, Place::Recovered, || {
+            ledger::count(self.ledger(), &self.directory.segment(name))
+        });
     }
 
     /// Whether events go on to a stream.
@@ -226,6 +234,14 @@ impl EventLog {
     pub(crate) fn kept(&self, bytes: u64) {
         let before = self.kept_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.metrics.kept_bytes.set(i64::try_from(before.saturating_add(bytes)).unwrap_or(i64::MAX));
+    }
+
+    /// So many bytes that were kept for a person are a segment again.
+    pub(crate) fn revived(&self, bytes: u64) {
+        let before = self.kept_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.metrics.kept_bytes.set(i64::try_from(before.saturating_sub(bytes)).unwrap_or(i64::MAX));
+        self.grown(bytes);
+        self.metrics.log_segments.inc();
     }
 
     /// Whether more is kept for a person than may be.

@@ -51,6 +51,7 @@ mod probe;
 pub mod progress;
 pub mod record;
 mod recover;
+pub mod replay;
 pub mod retry;
 pub mod room;
 pub mod settled;

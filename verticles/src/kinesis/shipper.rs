@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adtrack_config::{KinesisConfig, RecordFormat};
-use adtrack_proto::bus::{AskHealth, EVENTS_HEALTH, Health};
+use adtrack_proto::bus::{AskHealth, EVENTS_HEALTH, Health, REPLAY, Replay, Replayed};
 use vertebra::{BoxError, Clock, Context, Failure, Handler, Verticle};
 
 use super::acks::Acks;
@@ -29,7 +29,7 @@ use super::room::Held;
 use super::shard_map::ShardMap;
 use super::spool::name::SegmentName;
 use super::tracker::Tracker;
-use super::{age, cleanup, dispatch, probe, recover, shard_list};
+use super::{age, cleanup, dispatch, probe, recover, replay, shard_list};
 use crate::drain::unless;
 
 /// Ships what the intakes hand over, and what is in the log already, and removes segments the stream has completely.
@@ -326,6 +326,7 @@ impl<C: StreamClient> Verticle for Shipper<C> {
         }
         ctx.serve(SHIP).register()?;
         ctx.serve(EVENTS_HEALTH).register()?;
+        ctx.serve(REPLAY).register()?;
         ctx.spawn(dispatch::run(ctx.clone()));
         ctx.spawn(recover::run(ctx.clone()));
         ctx.spawn(cleanup::run(ctx.clone()));
@@ -389,6 +390,25 @@ impl<C: StreamClient> Handler<ToShip> for Shipper<C> {
             }
         }
         Ok(())
+    }
+}
+
+impl<C: StreamClient> Handler<Replay> for Shipper<C> {
+    type Reply = Replayed;
+
+    async fn handle(&self, _: Replay, ctx: &Context<Self>) -> Result<Replayed, Failure> {
+        self.state.borrow_mut().dead_letters.close();
+        let log = Arc::clone(&self.log);
+        let revived = ctx.execute_blocking(move || replay::revive_all(&log)).await;
+        let (revived, error) = revived.unwrap_or_else(|error| (Vec::new(), Some(std::io::Error::other(error))));
+        let mut state = self.state.borrow_mut();
+        for each in &revived {
+            state.backlog.replayed(each.segment);
+            state.tracker.found(each.segment, 0);
+        }
+        drop(state);
+        self.room.ring();
+        replay::answer(&revived, error)
     }
 }
 

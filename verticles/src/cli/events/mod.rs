@@ -1,7 +1,9 @@
-//! `adtrack events ...`: looking at the event log, also while a service writes it. Nothing is locked and nothing changed.
+//! `adtrack events ...`: looking at the event log, also while a service writes it; nothing is locked and nothing changed, but by
+//! [`replay`].
 
 pub mod export;
 mod files;
+pub mod replay;
 pub mod stats;
 pub mod tail;
 #[cfg(test)]

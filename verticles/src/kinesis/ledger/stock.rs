@@ -21,15 +21,22 @@ impl Stock {
         self.segments().insert(segment, parts);
     }
 
-    /// Counts a segment of an earlier run; `count` reads it, and gives nothing when it is gone. Blocks.
-    pub(crate) fn found(&self, ledger: &Ledger, segment: SegmentName, count: impl FnOnce() -> Option<Tally>) {
+    /// Counts a segment that was not written by this run, and how its events `came`; `count` reads it, and gives nothing when it
+    /// is gone. Blocks.
+    pub(crate) fn found(
+        &self,
+        ledger: &Ledger,
+        segment: SegmentName,
+        came: Place,
+        count: impl FnOnce() -> Option<Tally>,
+    ) {
         let _alone = self.counting.lock().unwrap_or_else(PoisonError::into_inner);
         if self.segments().contains_key(&segment) {
             return;
         }
         let Some(mut tally) = count() else { return };
         ledger.came(Place::Spooled, tally.parts());
-        ledger.came(Place::Recovered, tally.parts());
+        ledger.came(came, tally.parts());
         self.segments().insert(segment, tally.take());
     }
 
@@ -95,9 +102,9 @@ mod tests {
         ledger.came(Place::Accepted, &own);
         ledger.came(Place::Spooled, &own);
         stock.closed(name(2), own);
-        stock.found(&ledger, name(1), || Some(tally(&ledger, 2)));
-        stock.found(&ledger, name(1), || panic!("it is counted"));
-        stock.found(&ledger, name(9), || None);
+        stock.found(&ledger, name(1), Place::Recovered, || Some(tally(&ledger, 2)));
+        stock.found(&ledger, name(1), Place::Recovered, || panic!("it is counted"));
+        stock.found(&ledger, name(9), Place::Recovered, || None);
         assert_eq!((account.at(Place::Recovered), account.at(Place::Spooled)), (2, 5));
         assert_eq!(
             stock.dropped(&ledger, name(1), || Err::<(), _>("it cannot be removed")),

@@ -15,6 +15,10 @@ pub fn events_dir(data_dir: &Path) -> PathBuf {
 
 const LOCK: &str = "lock";
 
+/// The number, among the loops, of segments that were `.dead` files; and how many names are tried for one.
+const REVIVED: u32 = 999;
+const REVIVED_NAMES_MAX: u32 = 100;
+
 /// The folder, held by one process: a second one that wants to write there is refused.
 #[derive(Debug)]
 pub struct Directory {
@@ -121,6 +125,29 @@ impl Directory {
     /// The file system says no; it is still there.
     pub fn remove_kept(&self, name: SegmentName, kind: Kind) -> io::Result<u64> {
         gone_is_zero(remove(&self.path.join(name.file_name(kind))))
+    }
+
+    /// Makes a `.dead` file a segment, to be read like any other; gives its new name and its length, nothing when it is gone
+    /// already.
+    ///
+    /// # Errors
+    /// The file system says no, or no name is free; the file is what it was.
+    pub fn revive(&self, name: SegmentName) -> io::Result<Option<(SegmentName, u64)>> {
+        let path = self.path.join(name.file_name(Kind::DeadLetter));
+        // No loop has that number: a name of such a segment is never a writer's.
+        let names =
+            (0..REVIVED_NAMES_MAX).map(|more| SegmentName { event_loop: REVIVED, seq: name.seq + more, ..name });
+        for segment in names {
+            let new = self.segment(segment);
+            if !new.try_exists()? {
+                let revived = fs::metadata(&path).and_then(|metadata| fs::rename(&path, new).map(|()| metadata.len()));
+                return match revived {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                    other => other.map(|bytes| Some((segment, bytes))),
+                };
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
     }
 
     /// Renames a damaged segment, so that it is kept and not read again; gives its length, 0 when it is gone already.
