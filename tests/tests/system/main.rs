@@ -13,6 +13,7 @@ mod embedded;
 mod full_log;
 mod http_edges;
 mod kinesis_outages;
+mod ledger;
 mod lifecycle;
 mod log_readers;
 mod programs;
