@@ -192,5 +192,6 @@ fn event() -> Result<Event, BoxError> {
         client_ip: "192.0.2.0".into(),
         trace_id: String::new(),
         query: Vec::new(),
+        cookie_id: String::new(),
     })
 }
