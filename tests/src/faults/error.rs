@@ -25,6 +25,9 @@ pub enum RunError {
     /// `adtrack events export` failed.
     #[error("adtrack events export: {0}")]
     Export(String),
+    /// `adtrack programs import` failed.
+    #[error("adtrack programs import: {0}")]
+    Import(String),
     /// A file, a directory or a process of the machine.
     #[error(transparent)]
     Io(#[from] io::Error),

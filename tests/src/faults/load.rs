@@ -22,8 +22,8 @@ const RECONNECT: Duration = Duration::from_millis(5);
 /// What a load asks for.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The path with its query.
-    pub path: String,
+    /// The paths with their queries: each connection asks for one of them, in turn. At least one.
+    pub paths: Vec<String>,
     /// Adds `n=NUMBER` to the query, counted from 0 over all connections.
     pub is_numbered: bool,
     /// The User-Agent header: filler, or a mark that a fault looks for.
@@ -33,7 +33,12 @@ pub struct Request {
 impl Request {
     /// A request for this path.
     pub fn of(path: &str) -> Self {
-        Self { path: path.to_owned(), is_numbered: false, user_agent: "faults".to_owned() }
+        Self::of_each([path.to_owned()])
+    }
+
+    /// A request for each of these paths.
+    pub fn of_each(paths: impl IntoIterator<Item = String>) -> Self {
+        Self { paths: paths.into_iter().collect(), is_numbered: false, user_agent: "faults".to_owned() }
     }
 
     /// The same with a number in each.
@@ -50,8 +55,8 @@ impl Request {
         self
     }
 
-    fn bytes(&self, number: u64) -> Vec<u8> {
-        let (path, user_agent) = (&self.path, &self.user_agent);
+    fn bytes(&self, connection: usize, number: u64) -> Vec<u8> {
+        let (path, user_agent) = (&self.paths[connection % self.paths.len()], &self.user_agent);
         let query = match (self.is_numbered, path.contains('?')) {
             (false, _) => String::new(),
             (true, false) => format!("?n={number}"),
@@ -167,8 +172,8 @@ fn run(work: Work, connections: usize) -> Loaded {
     };
     let line = Rc::new(Line { work, begun: Instant::now(), next: Cell::new(0), loaded: RefCell::default() });
     let tasks = LocalSet::new();
-    for _ in 0..connections {
-        tasks.spawn_local(Rc::clone(&line).work());
+    for connection in 0..connections {
+        tasks.spawn_local(Rc::clone(&line).work(connection));
     }
     runtime.block_on(tasks);
     line.loaded.take()
@@ -183,7 +188,7 @@ struct Line {
 }
 
 impl Line {
-    async fn work(self: Rc<Self>) {
+    async fn work(self: Rc<Self>, index: usize) {
         let mut connection = None;
         while let Some((number, due)) = self.take() {
             let begun = match due {
@@ -197,7 +202,8 @@ impl Line {
             if self.is_over() {
                 break;
             }
-            connection = self.ask(connection, number, begun).await;
+            let request = self.work.request.bytes(index, number);
+            connection = self.ask(connection, &request, begun).await;
         }
     }
 
@@ -220,7 +226,7 @@ impl Line {
     }
 
     /// Asks on this connection or a new one, and gives it back if it may be used again.
-    async fn ask(&self, connection: Option<Connection>, number: u64, begun: Instant) -> Option<Connection> {
+    async fn ask(&self, connection: Option<Connection>, request: &[u8], begun: Instant) -> Option<Connection> {
         let open = match connection.filter(|connection| !connection.is_closed()) {
             Some(open) => Ok(open),
             None => Connection::open(self.work.address).await,
@@ -231,8 +237,7 @@ impl Line {
             return None;
         };
         self.loaded.borrow_mut().sent += 1;
-        let request = self.work.request.bytes(number);
-        let Ok(Ok(said)) = tokio::time::timeout(ANSWER_TIMEOUT, connection.ask(&request)).await else {
+        let Ok(Ok(said)) = tokio::time::timeout(ANSWER_TIMEOUT, connection.ask(request)).await else {
             self.loaded.borrow_mut().unanswered += 1;
             return None;
         };
@@ -284,8 +289,11 @@ mod tests {
 
     #[test]
     fn a_number_goes_into_the_query() {
-        let text = |path: &str| String::from_utf8_lossy(&Request::of(path).numbered().bytes(7)).into_owned();
+        let text = |path: &str| String::from_utf8_lossy(&Request::of(path).numbered().bytes(3, 7)).into_owned();
         assert!(text("/event/1").starts_with("GET /event/1?n=7 HTTP/1.1\r\n"));
         assert!(text("/event/1?a=b").starts_with("GET /event/1?a=b&n=7 HTTP/1.1\r\n"));
+        let two = Request::of_each(["/a".to_owned(), "/b".to_owned()]);
+        let paths: Vec<_> = (0..3).map(|connection| two.bytes(connection, 0)[4..6].to_vec()).collect();
+        assert_eq!(paths, [b"/a", b"/b", b"/a"], "each connection has its own");
     }
 }

@@ -181,6 +181,15 @@ impl Stand {
         wait::until("an event to be accepted", timeout, accepting).ok().map(|()| begun.elapsed())
     }
 
+    /// Stores programs, a JSON array of them.
+    pub(crate) fn put_programs(&self, programs: &str) -> Result<(), RunError> {
+        let output = self.service.command(&["programs", "import", "-"], programs)?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(RunError::Import(String::from_utf8_lossy(&output.stderr).into_owned()))
+    }
+
     /// The ids in one part of the log on disk: `log` or `dead`.
     pub(crate) fn exported(&self, part: &str) -> Result<Vec<u128>, RunError> {
         let output = self.service.command(&["events", "export", "--part", part, "--format", "protobuf"], "")?;

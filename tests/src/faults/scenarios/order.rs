@@ -4,20 +4,23 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use adtrack_proto::wire::TrackingEvent;
+use serde_json::{Value, json};
 
 use super::Plan;
 use super::partial::failing;
 use super::settings::knows;
 use crate::adtrack::Builder;
 use crate::faults::error::RunError;
-use crate::faults::load::{Loaded, Pace, Request};
+use crate::faults::load::{Pace, Request};
 use crate::faults::report::{Check, Outcome, Row};
-use crate::faults::stand::{STREAM, Stand};
+use crate::faults::stand::Stand;
 
-const PROGRAMS: [&str; 3] = ["212312", "212313", "212314"];
+/// Keys.
+const PROGRAMS: usize = 64;
 const SETTINGS: [(&str, &str); 2] = [("ADTRACK_KINESIS_ORDERED", "true"), ("ADTRACK_KINESIS_PARTITION_KEY", "program")];
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
-const RATE_PER_S: u32 = 200;
+/// Of all keys together; one key goes no faster than an event each round trip.
+const RATE_PER_S: u32 = 640;
 
 pub(super) fn run(plan: Plan) -> Result<Outcome, RunError> {
     if !knows(&SETTINGS)? {
@@ -25,27 +28,36 @@ pub(super) fn run(plan: Plan) -> Result<Outcome, RunError> {
     }
     let with = |service: Builder| SETTINGS.iter().fold(service, |service, (name, value)| service.env(name, value));
     let mut stand = Stand::start(4, with)?;
+    stand.put_programs(&programs())?;
     stand.kinesis.set_faults(failing(plan.seed));
     // One connection a program: its events have an order to be kept.
-    let request = |program| Request::of(&format!("/event/{program}")).numbered();
-    let loads = PROGRAMS.map(|program| stand.load_of(Pace::PerSecond(RATE_PER_S), 1, request(program)));
+    let request = Request::of_each((0..PROGRAMS).map(|program| format!("/event/{}", id(program)))).numbered();
+    let load = stand.load_of(Pace::PerSecond(RATE_PER_S), PROGRAMS, request);
     let mut order = Order::default();
     std::thread::sleep(plan.seconds(5, 60));
-    let mut loaded = Loaded::default();
-    loads.into_iter().for_each(|load| loaded.add(load.finish()));
+    let loaded = load.finish();
     let accepted: Vec<u128> = loaded.accepted().collect();
     let drained = stand.drain_with(&accepted, DRAIN_TIMEOUT, |payload| order.take(payload));
     stand.settle();
     let mut row = Row::account("order", &mut stand, &loaded)?;
     row.check(Check::at_most("duplicates", row.duplicates, 0));
     row.check(Check::at_most("not delivered with the fault still there", drained.missing as u64, 0));
-    row.check(Check::new(
-        format!("events of {} keys of {STREAM} that come behind a later one", order.last.len()),
-        order.behind.to_string(),
-        "0",
-        order.behind == 0 && order.last.len() == PROGRAMS.len(),
-    ));
+    let what = format!("events of {} keys that come behind a later one of theirs", order.last.len());
+    row.check(Check::new(what, order.behind.to_string(), "0", order.behind == 0 && order.last.len() == PROGRAMS));
     Ok(Outcome::Rows(vec![row]))
+}
+
+fn id(program: usize) -> String {
+    format!("faults-{program}")
+}
+
+/// As `adtrack programs import` reads them.
+fn programs() -> String {
+    let program = |program| {
+        let id = id(program);
+        json!({"programId": id, "programName": id, "checksum": "1", "customerId": 1, "customerName": "faults", "valid": true})
+    };
+    Value::from_iter((0..PROGRAMS).map(program)).to_string()
 }
 
 /// The numbers of each program's events, as they come out of their shard.
