@@ -121,7 +121,7 @@ async fn of_20_000_events_in_aggregates_each_is_in_its_shard_once_also_across_a_
     };
     let before: Vec<&Stored> = stored.iter().filter(|stored| is_parent(&stored.shard)).collect();
     assert!(!before.is_empty() && before.len() < stored.len(), "the split was meanwhile");
-    assert_eq!(before.iter().filter(|stored| at_home(*stored)).count(), before.len());
+    assert_eq!(before.iter().filter(|stored| at_home(stored)).count(), before.len());
     println!(
         "{REQUESTS} events in {} records and {units} payload units, {} PutRecords calls, {} records before the split",
         stored.len(),
