@@ -67,7 +67,7 @@ fn written(name: &str, write: impl Fn(&mut Vec<u8>) -> Result<(), BoxError> + 's
 }
 
 /// A click of a browser, two query parameters with it.
-fn sample() -> Result<Event, BoxError> {
+pub(crate) fn sample() -> Result<Event, BoxError> {
     Ok(Event {
         program: Arc::new(program("212313")?),
         message_id: "0193a5c1-8c9e-7d52-a1f0-3f1f6f1b2c3d".into(),

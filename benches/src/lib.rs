@@ -25,6 +25,8 @@ pub mod ratios;
 pub mod request_path;
 pub mod scale;
 #[cfg(feature = "service")]
+pub mod ship;
+#[cfg(feature = "service")]
 pub mod spool;
 
 pub use bare::{Bare, spawn_peer};
