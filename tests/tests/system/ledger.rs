@@ -195,7 +195,9 @@ async fn what_the_stream_has_refused_is_sent_once_more_when_somebody_asks_for_it
     let _turn = beside_others().await;
     let kinesis = kinesis();
     let settings = |service, bytes_max| {
-        with_stream(service, &kinesis.endpoint()).env("ADTRACK_KINESIS_RECORD_BYTES_MAX", bytes_max)
+        with_stream(service, &kinesis.endpoint())
+            .env("ADTRACK_KINESIS_RECORD_BYTES_MAX", bytes_max)
+            .env("ADTRACK_KINESIS_AGGREGATE_BYTES_MAX", "1024")
     };
     let mut service = settings(Adtrack::builder(), "1024").start().unwrap();
     let long = format!("/event/212313?filler={}", "x".repeat(2_000));
