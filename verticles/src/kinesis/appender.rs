@@ -82,7 +82,11 @@ impl Appender {
     ) -> Written {
         let frames = &gathered.frames;
         let now = clock.now();
-        let returns = self.hand_over.as_mut().is_some_and(|hand_over| hand_over.may_return(now));
+        let is_stream_up = self.log.is_stream_up();
+        let returns = self.hand_over.as_mut().is_some_and(|hand_over| {
+            hand_over.note_stream(is_stream_up);
+            hand_over.may_return(now)
+        });
         if returns || self.writer.must_roll(frames.len()) {
             self.close(&mut send);
         }
@@ -223,6 +227,7 @@ impl Appender {
 
     fn is_to_be_closed(&mut self, now: Duration) -> bool {
         let (Some(hand_over), Some(begun)) = (&mut self.hand_over, self.begun) else { return false };
+        hand_over.note_stream(self.log.is_stream_up());
         let Some(last_write) = begun.last_write else { return false };
         let idle = now >= last_write + SEGMENT_AGE_MAX;
         let old = now >= begun.at + SEGMENT_AGE_MAX && hand_over.in_memory() && self.log.is_stream_up();

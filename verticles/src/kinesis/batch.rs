@@ -102,6 +102,11 @@ impl Batcher {
         }
     }
 
+    /// An outage is over: what has waited is backlog by now, and holds up nothing that comes from here on.
+    pub fn outage_ended(&mut self) {
+        self.shards.values_mut().for_each(ShardQueue::becomes_backlog);
+    }
+
     /// Takes an entry that was given away apart, and puts its records, each as an entry of its own, where it was.
     pub fn take_apart(&mut self, entry: Entry, now: Duration) {
         let lane = entry.lane();
@@ -299,6 +304,18 @@ mod tests {
         }
         assert_eq!(batch(batcher.take(2 * MS, false)), ["b", "c", "d"]);
         assert_eq!(batch(batcher.take(2 * MS, false)), ["e", "2", "3"]);
+    }
+
+    #[test]
+    fn behind_an_outage_what_comes_goes_before_what_has_waited() {
+        let mut batcher = unpaced(LIMITS);
+        batcher.push(Entry::single(record("1").read_back()), MS);
+        ["a", "b", "c", "d"].iter().for_each(|id| batcher.push(entry(id), MS));
+        batcher.outage_ended();
+        batcher.push(entry("now"), MS);
+        assert_eq!(batch(batcher.take(MS, true)), ["now", "a", "b"]);
+        assert_eq!(batch(batcher.take(MS, true)), ["c", "d", "1"]);
+        assert!(batcher.is_empty());
     }
 
     #[test]

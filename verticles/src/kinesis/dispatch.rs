@@ -126,7 +126,11 @@ impl<C: StreamClient> UnderWay<C> {
         judged.apart.extend(oversized.apart);
         let mut state = shipper.state.borrow_mut();
         match &judged.trouble {
-            None | Some(PutError::Refused(_)) => state.flow.answered(),
+            None | Some(PutError::Refused(_)) => {
+                if state.flow.answered() {
+                    state.batcher.outage_ended();
+                }
+            }
             Some(_) => state.flow.failed(begun, now, fastrand::u32(..)),
         }
         drop(state);

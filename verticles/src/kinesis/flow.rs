@@ -55,10 +55,12 @@ impl Flow {
     }
 
     /// A call was answered: one more may be under way than before, up to the limit, which makes twice as many when all are.
-    pub fn answered(&mut self) {
-        self.tries = 0;
+    /// Whether that ended an outage.
+    pub fn answered(&mut self) -> bool {
+        let ended = std::mem::take(&mut self.tries) > 0;
         self.not_before = Duration::ZERO;
         self.allowed = self.allowed.saturating_add(1).min(self.limits.calls_max);
+        ended
     }
 
     /// A call that began at `begun` failed as a whole: the next one goes alone, after a pause that grows from one to the next.

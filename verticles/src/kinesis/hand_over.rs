@@ -49,6 +49,7 @@ pub(crate) enum ToShip {
 pub(crate) struct HandOver {
     room: Arc<Room>,
     mode: Mode,
+    is_stream_up: bool,
     // Of the open segment: from where on it was not handed over.
     unread_from: Option<u64>,
     // Not delivered yet. Bounded by the segments the log can hold.
@@ -67,10 +68,19 @@ const DISK_MODE_MIN: Duration = Duration::from_secs(1);
 /// Events go through memory again when at most so much of the room is taken.
 const RETURN_PERCENT: usize = 75;
 
+/// While the stream takes nothing, so much of the room is filled and no more: the rest is for what comes when it does again, and
+/// is not to wait behind what has waited.
+const DOWN_PERCENT: usize = 50;
+
 impl HandOver {
     /// In memory, to begin with.
     pub(crate) fn new(room: Arc<Room>) -> Self {
-        Self { room, mode: Mode::Memory, unread_from: None, announcements: VecDeque::new() }
+        Self { room, mode: Mode::Memory, is_stream_up: true, unread_from: None, announcements: VecDeque::new() }
+    }
+
+    /// Whether the stream takes events, as far as is known.
+    pub(crate) fn note_stream(&mut self, is_up: bool) {
+        self.is_stream_up = is_up;
     }
 
     /// Whether events are handed over in memory.
@@ -82,7 +92,8 @@ impl HandOver {
     /// the open one.
     pub(crate) fn may_return(&mut self, now: Duration) -> bool {
         let Mode::Disk { since } = self.mode else { return false };
-        let may = now >= since + DISK_MODE_MIN && self.announcements.is_empty() && self.room.is_below(RETURN_PERCENT);
+        let is_told = self.announcements.is_empty();
+        let may = self.is_stream_up && now >= since + DISK_MODE_MIN && is_told && self.room.is_below(RETURN_PERCENT);
         if may {
             self.mode = Mode::Memory;
         }
@@ -101,7 +112,8 @@ impl HandOver {
         send: impl FnOnce(ToShip) -> bool,
     ) -> bool {
         if self.mode == Mode::Memory {
-            let room = if self.announcements.is_empty() { self.room.try_take(events, frames.len()) } else { None };
+            let may = self.announcements.is_empty() && (self.is_stream_up || self.room.is_below(DOWN_PERCENT));
+            let room = if may { self.room.try_take(events, frames.len()) } else { None };
             let Appended { segment, offset, .. } = appended;
             let handed = room.is_some_and(|held| send(ToShip::Events { segment, offset, frames, held, acks }));
             if handed {
@@ -207,6 +219,19 @@ mod tests {
         assert!(!hand_over.may_return(SECOND + SECOND / 2), "too early");
         assert!(hand_over.may_return(2 * SECOND));
         assert!(hand_over.in_memory() && !hand_over.may_return(3 * SECOND));
+    }
+
+    #[test]
+    fn while_the_stream_takes_nothing_half_of_the_room_stays_free_for_what_comes_when_it_does_again() {
+        let room = Room::new(100, 1_000);
+        let mut hand_over = HandOver::new(Arc::clone(&room));
+        hand_over.note_stream(false);
+        let _held = room.take(51, 0);
+        assert!(!hand_over.written(appended(1, 16), Bytes::new(), 1, Vec::new(), SECOND, |_| panic!("half is taken")));
+        assert!(!hand_over.may_return(60 * SECOND), "it is still away");
+        hand_over.note_stream(true);
+        assert!(hand_over.may_return(60 * SECOND));
+        assert!(hand_over.written(appended(2, 16), Bytes::new(), 1, Vec::new(), 60 * SECOND, |_| true));
     }
 
     #[test]

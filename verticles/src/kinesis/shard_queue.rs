@@ -58,6 +58,14 @@ impl ShardQueue {
         [&self.live, &self.backlog].into_iter().filter_map(Queue::since).min()
     }
 
+    /// What came until now has waited long enough to wait a little more: it is in front of what was read back.
+    pub fn becomes_backlog(&mut self) {
+        let live = std::mem::take(&mut self.live);
+        self.backlog.bytes += live.bytes;
+        let behind = std::mem::replace(&mut self.backlog.waiting, live.waiting);
+        self.backlog.waiting.extend(behind);
+    }
+
     /// Everything that waits, in order, with the time since when.
     pub fn drain(&mut self) -> impl Iterator<Item = (Duration, Entry)> {
         let (live, backlog) = (std::mem::take(&mut self.live), std::mem::take(&mut self.backlog));
