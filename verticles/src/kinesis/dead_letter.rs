@@ -45,7 +45,8 @@ impl DeadLetters {
                 tracing::error!(%error, id = record.id(), "a record that cannot be kept");
             }
         }
-        if self.writer.must_roll(frames.len()) {
+        // Somebody who has exported the file may have removed it: what is appended to it then is found by nobody.
+        if self.writer.is_astray() || self.writer.must_roll(frames.len()) {
             self.writer.close();
         }
         self.writer.append(&frames, now_ms).map(|appended| appended.grown_bytes)

@@ -382,11 +382,15 @@ impl Handler<AskHealth> for Intake {
 impl Handler<Replay> for Intake {
     type Reply = Replayed;
 
-    /// Without a stream: they are where events stay.
+    /// Without a stream: they are where events stay. Nobody writes to a `.dead` file then.
     async fn handle(&self, _: Replay, ctx: &Context<Self>) -> Result<Replayed, Failure> {
         let log = Arc::clone(&self.log);
         let revived = ctx.execute_blocking(move || {
-            let (revived, error) = replay::revive_all(&log);
+            let names = replay::dead_letters(log.directory());
+            let (revived, error) = match names {
+                Ok(names) => replay::revive_in(&log, &names),
+                Err(error) => (Vec::new(), Some(error)),
+            };
             for each in &revived {
                 log.count_replayed(each.segment);
             }

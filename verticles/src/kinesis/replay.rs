@@ -23,16 +23,23 @@ pub struct Revived {
     pub events: u64,
 }
 
-/// Makes every `.dead` file a segment, the oldest first, and gives each; one that is written to must be closed before. Blocks.
+/// The `.dead` files there are, the oldest first. Blocks.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn dead_letters(directory: &Directory) -> io::Result<Vec<SegmentName>> {
+    let kept = directory::list(directory.path())?.kept;
+    Ok(kept.into_iter().filter(|(_, kind, _)| *kind == Kind::DeadLetter).map(|(name, ..)| name).collect())
+}
+
+/// Makes each of these `.dead` files a segment, and gives it. Nobody may write to one of them any more: what is appended to a
+/// segment that is shipped is lost. Blocks.
 ///
 /// # Errors
 /// The file system says no: those that were given are segments, the others are what they were.
-pub fn revive(directory: &Directory, mut give: impl FnMut(Revived)) -> io::Result<()> {
-    for (name, kind, _) in directory::list(directory.path())?.kept {
-        if kind != Kind::DeadLetter {
-            continue;
-        }
-        let path = directory.path().join(name.file_name(kind));
+pub fn revive(directory: &Directory, names: &[SegmentName], mut give: impl FnMut(Revived)) -> io::Result<()> {
+    for name in names.iter().copied() {
+        let path = directory.path().join(name.file_name(Kind::DeadLetter));
         let mut events = 0;
         let scanned = scan::scan::<ReadError>(&path, |found| {
             events += u64::from(matches!(found, Found::Record(_)));
@@ -42,7 +49,7 @@ pub fn revive(directory: &Directory, mut give: impl FnMut(Revived)) -> io::Resul
             Ok(_) => {}
             // Somebody else has removed it, or made it a segment.
             Err(ReadError::Gone) => continue,
-            Err(error) => return Err(io::Error::other(format!("{}: {error}", name.file_name(kind)))),
+            Err(error) => return Err(io::Error::other(format!("{}: {error}", name.file_name(Kind::DeadLetter)))),
         }
         if let Some((segment, bytes)) = directory.revive(name)? {
             give(Revived { segment, bytes, events });
@@ -68,10 +75,10 @@ pub(super) fn answer(revived: &[Revived], error: Option<io::Error>) -> Result<Re
     }
 }
 
-/// Revives all files of a log, and counts their bytes. Blocks.
-pub(super) fn revive_all(log: &EventLog) -> (Vec<Revived>, Option<io::Error>) {
+/// Revives these files of a log, and counts their bytes. Blocks.
+pub(super) fn revive_in(log: &EventLog, names: &[SegmentName]) -> (Vec<Revived>, Option<io::Error>) {
     let mut all = Vec::new();
-    let revived = revive(log.directory(), |revived| {
+    let revived = revive(log.directory(), names, |revived| {
         log.revived(revived.bytes);
         all.push(revived);
     });
@@ -109,15 +116,19 @@ mod tests {
         // A segment of the loop with the number of dead letters' writer, of the same moment.
         file(&directory, name(1), Kind::Log, &["e"]);
         let mut given = Vec::new();
-        revive(&directory, |revived| given.push(revived)).unwrap();
+        let names = dead_letters(&directory).unwrap();
+        assert_eq!(names, [name(1), name(2)]);
+        // Written to from here on: it is none of those.
+        file(&directory, name(4), Kind::DeadLetter, &["f"]);
+        revive(&directory, &names, |revived| given.push(revived)).unwrap();
         assert_eq!(given.iter().map(|revived| revived.events).collect::<Vec<_>>(), [2, 1]);
         let listing = directory::list(directory.path()).unwrap();
         assert_eq!(listing.segments.len(), 3);
         for revived in &given {
             assert!(listing.segments.contains(&(revived.segment, revived.bytes)), "{revived:?}");
         }
-        assert_eq!((listing.kept_of(Kind::DeadLetter), listing.kept_of(Kind::Damaged)), (0, 1));
-        revive(&directory, |_| panic!("there is none left")).unwrap();
+        assert_eq!((listing.kept_of(Kind::DeadLetter), listing.kept_of(Kind::Damaged)), (1, 1));
+        revive(&directory, &names, |_| panic!("they are segments")).unwrap();
     }
 
     #[test]
@@ -133,7 +144,8 @@ mod tests {
         fs::write(directory.path().join(name(2).file_name(Kind::DeadLetter)), newer).unwrap();
         file(&directory, name(3), Kind::DeadLetter, &["c"]);
         let mut given = 0;
-        let error = revive(&directory, |_| given += 1).unwrap_err().to_string();
+        let names = dead_letters(&directory).unwrap();
+        let error = revive(&directory, &names, |_| given += 1).unwrap_err().to_string();
         assert!(error.contains(".dead") && error.contains("version"), "{error}");
         let listing = directory::list(directory.path()).unwrap();
         assert_eq!((given, listing.segments.len(), listing.kept_of(Kind::DeadLetter)), (1, 1, 2));

@@ -397,9 +397,16 @@ impl<C: StreamClient> Handler<Replay> for Shipper<C> {
     type Reply = Replayed;
 
     async fn handle(&self, _: Replay, ctx: &Context<Self>) -> Result<Replayed, Failure> {
+        let log = Arc::clone(&self.log);
+        let names = ctx.execute_blocking(move || replay::dead_letters(log.directory())).await;
+        let names = match names.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            Ok(names) => names,
+            Err(error) => return replay::answer(&[], Some(error)),
+        };
+        // One of them may be written to. What is refused from here on goes to a file that is not among them.
         self.state.borrow_mut().dead_letters.close();
         let log = Arc::clone(&self.log);
-        let revived = ctx.execute_blocking(move || replay::revive_all(&log)).await;
+        let revived = ctx.execute_blocking(move || replay::revive_in(&log, &names)).await;
         let (revived, error) = revived.unwrap_or_else(|error| (Vec::new(), Some(std::io::Error::other(error))));
         let mut state = self.state.borrow_mut();
         for each in &revived {

@@ -88,9 +88,11 @@ pub fn replay(target: &LogTarget) -> Result<Replayed, ReplayError> {
 
 fn by_itself(directory: &Directory) -> Result<Replayed, ReplayError> {
     let mut replayed = Replayed::default();
-    let revived = replay::revive(directory, |revived| {
-        replayed.files += 1;
-        replayed.events += revived.events;
+    let revived = replay::dead_letters(directory).and_then(|names| {
+        replay::revive(directory, &names, |revived| {
+            replayed.files += 1;
+            replayed.events += revived.events;
+        })
     });
     match revived {
         Ok(()) => Ok(replayed),
