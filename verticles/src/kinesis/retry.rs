@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::client::{Outcome, PutError};
 use super::entry::{self, Entry};
+use super::shard::ShardId;
 
 /// What a call means for the entries that were in it: each is in exactly one of the lists.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -12,7 +13,8 @@ pub struct Judged {
     pub stored: Vec<Entry>,
     /// To be sent again, in order and in any company.
     pub back: Vec<Entry>,
-    /// To be sent again when their shards, which are known, take something again; in order and in any company.
+    /// To be sent again when their shards, which are known, take something again, because those are at their limit or took
+    /// nothing of the call; in order and in any company.
     pub turned_away: Vec<Entry>,
     /// Refused together, and to be sent again, each group in a call of its own, in order.
     pub again: Vec<Vec<Entry>>,
@@ -80,6 +82,12 @@ pub fn oversized(entries: Vec<Entry>) -> Judged {
 
 fn each_by_its_outcome(sent: Vec<Entry>, outcomes: &[Outcome]) -> Judged {
     let mut judged = Judged::default();
+    let takes: Vec<ShardId> = sent
+        .iter()
+        .zip(outcomes)
+        .filter(|(_, outcome)| matches!(outcome, Outcome::Stored(_)))
+        .filter_map(|(entry, _)| entry.shard())
+        .collect();
     for (entry, outcome) in sent.into_iter().zip(outcomes) {
         match outcome {
             Outcome::Stored(_) => judged.stored.push(entry),
@@ -88,6 +96,10 @@ fn each_by_its_outcome(sent: Vec<Entry>, outcomes: &[Outcome]) -> Judged {
                 judged.throttled.events += entry.events();
                 let waits_for_shard = entry.shard().is_some();
                 if waits_for_shard { judged.turned_away.push(entry) } else { judged.back.push(entry) }
+            }
+            // A shard that takes nothing at all is ill, and must not keep the call's place from the others.
+            Outcome::Failed(_) if entry.shard().is_some_and(|shard| !takes.contains(&shard)) => {
+                judged.turned_away.push(entry);
             }
             Outcome::Failed(_) => judged.back.push(entry),
         }
@@ -125,7 +137,6 @@ mod tests {
     use super::*;
     use crate::kinesis::entry::tests::{entries, entry, several};
     use crate::kinesis::record::Record;
-    use crate::kinesis::shard::ShardId;
 
     fn failed() -> Outcome {
         Outcome::Failed("InternalFailure".into())
@@ -151,6 +162,18 @@ mod tests {
         let (throttled, failed) = (sent[1].clone(), sent[2].clone());
         let judged = judge(sent, Ok(vec![Outcome::Throttled, Outcome::Throttled, self::failed()]), 0, true);
         assert_eq!((judged.turned_away, judged.back), (vec![throttled], vec![entry("a"), failed]));
+    }
+
+    #[test]
+    fn what_failed_waits_for_its_shard_alone_when_that_took_nothing_of_the_call() {
+        let mut sent = entries(&["a", "b", "c", "d"]);
+        for (entry, shard) in sent.iter_mut().zip([7, 8, 7, 9]) {
+            entry.set_shard(Some(ShardId(shard)));
+        }
+        let outcomes = vec![Outcome::Stored(None), self::failed(), self::failed(), self::failed()];
+        let judged = judge(sent.clone(), Ok(outcomes), 0, true);
+        assert_eq!(judged.turned_away, [sent[1].clone(), sent[3].clone()]);
+        assert_eq!(judged.back, [sent[2].clone()], "its shard took the one before it");
     }
 
     #[test]
