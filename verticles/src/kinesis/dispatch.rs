@@ -166,6 +166,7 @@ impl<C: StreamClient> UnderWay<C> {
         if !judged.stored.is_empty() {
             let mut state = shipper.state.borrow_mut();
             state.proven = true;
+            state.refused_since = 0;
             for record in judged.stored.iter().flat_map(Entry::records) {
                 state.acks.stored(record.id());
             }
@@ -236,6 +237,11 @@ impl<C: StreamClient> UnderWay<C> {
                 }
             }
         }
+        let mut state = shipper.state.borrow_mut();
+        state.refused_since = state.refused_since.saturating_add(kept.len());
+        // One after the other, and nothing taken in between: it may be the stream, or what stands before it, that has changed.
+        state.proven &= state.refused_since < retry::LONE_REFUSALS_MAX as usize;
+        drop(state);
         shipper.log.metrics().dead_lettered.inc_by(entry::events(&kept) as u64);
         shipper.settle(&kept, Place::DeadLettered, self.ctx.clock());
         // The cleaner looks whether more is kept than may be.

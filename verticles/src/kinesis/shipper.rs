@@ -75,8 +75,10 @@ pub(super) struct State {
     pub(super) acks: Acks,
     /// Batches under way, pauses between their calls included.
     pub(super) in_flight: usize,
-    /// Whether the stream has taken a record since the start.
+    /// Whether the stream has taken a record since the start, and has not refused many one after the other since.
     pub(super) proven: bool,
+    /// Records it has refused for good since it took one.
+    pub(super) refused_since: usize,
     /// Whether nothing is to wait for company any more.
     pub(super) flushing: bool,
     /// Whether a finished segment is being removed.
@@ -127,6 +129,7 @@ impl<C: StreamClient> Shipper<C> {
             acks: Acks::default(),
             in_flight: 0,
             proven: false,
+            refused_since: 0,
             flushing: false,
             cleaning: false,
             last_call: None,

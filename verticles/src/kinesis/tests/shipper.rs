@@ -290,6 +290,24 @@ fn what_an_earlier_run_kept_is_within_the_bound_after_the_start() {
 }
 
 #[test]
+fn a_stream_that_comes_to_refuse_everything_costs_ten_events_and_then_each_is_tried_again_and_again() {
+    TestRuntime::paused(|rt| async move {
+        let fixture = Fixture::with_stream();
+        let run = fixture.run(&rt).await;
+        track_together(&rt, ids(0..50)).await;
+        until(&rt, "all are there", || fixture.stream.stored().len() == 50).await;
+        fixture.stream.always(Answer::Error(PutError::Refused("a proxy says so".into())));
+        track_together(&rt, ids(50..100)).await;
+        rt.clock().sleep(SECOND).await;
+        let refused = run.metrics.dead_lettered.get();
+        assert!((10..20).contains(&refused), "{refused} were given up");
+        fixture.stream.always(None);
+        until(&rt, "the others are there", || fixture.stream.stored().len() as u64 == 100 - refused).await;
+        run.stop(&rt).await;
+    });
+}
+
+#[test]
 fn a_stream_that_refuses_everything_is_a_wrong_setting_and_costs_no_event_at_once() {
     TestRuntime::paused(|rt| async move {
         let fixture = Fixture::with_stream();
