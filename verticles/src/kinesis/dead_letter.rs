@@ -1,9 +1,11 @@
 //! Records the stream refuses for good: kept in a file of their own, so that they are neither lost nor in the way.
 
+use std::io;
+
 use super::entry::Entry;
 use super::spool::name::{Kind, SegmentName};
 use super::spool::segment;
-use super::spool::writer::{AppendError, Writer};
+use super::spool::writer::{AppendError, Unsynced, Writer};
 
 /// Writes `.dead` files beside the segments, in the same format.
 ///
@@ -20,7 +22,7 @@ const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 impl DeadLetters {
     /// In this folder. Nothing is opened before the first record.
     pub(crate) fn new(folder: &std::path::Path, kept_bytes_max: u64) -> Self {
-        Self { writer: Writer::new(folder, 0, Kind::DeadLetter, FILE_BYTES_MAX.min(kept_bytes_max / 2)) }
+        Self { writer: Writer::new(folder, 0, Kind::DeadLetter, FILE_BYTES_MAX.min(kept_bytes_max / 2)).syncable() }
     }
 
     /// The file that is written to.
@@ -31,6 +33,14 @@ impl DeadLetters {
     /// The next record goes into another file.
     pub(crate) fn close(&mut self) {
         self.writer.close();
+    }
+
+    /// What is kept and not on the disk.
+    ///
+    /// # Errors
+    /// The file system says no: it must be taken for unsynced for good.
+    pub(crate) fn take_unsynced(&mut self) -> io::Result<Unsynced> {
+        self.writer.take_unsynced()
     }
 
     /// Keeps the records of an entry; gives the bytes they take.

@@ -76,7 +76,7 @@ impl<C: StreamClient> UnderWay<C> {
         let mut groups = vec![(batch, 0)];
         while let Some((entries, tries)) = groups.pop() {
             let judged = self.attempt(entries, tries).await;
-            let again = self.conclude(judged);
+            let again = self.conclude(judged).await;
             if again.groups.is_empty() {
                 continue;
             }
@@ -154,7 +154,7 @@ impl<C: StreamClient> UnderWay<C> {
     }
 
     /// Settles what is settled, and gives what is to be sent again.
-    fn conclude(&self, judged: Judged) -> Again {
+    async fn conclude(&self, judged: Judged) -> Again {
         let shipper = self.ctx.verticle();
         let metrics = shipper.log.metrics();
         metrics.shipped.inc_by(entry::events(&judged.stored) as u64);
@@ -176,7 +176,7 @@ impl<C: StreamClient> UnderWay<C> {
         let progress = !judged.stored.is_empty();
         let mut again = Again { groups: judged.again, pause: judged.pause, progress };
         if !judged.dead.is_empty() {
-            self.bury(judged.dead, judged.trouble.as_ref(), &mut again);
+            self.bury(judged.dead, judged.trouble.as_ref(), &mut again).await;
         }
         for group in again.groups.iter().chain([&judged.back, &judged.turned_away]) {
             let retried = Count::of(group);
@@ -212,7 +212,7 @@ impl<C: StreamClient> UnderWay<C> {
     }
 
     /// Keeps records that are refused for good in their file; those that cannot be kept there are tried again.
-    fn bury(&self, dead: Vec<Entry>, trouble: Option<&PutError>, again: &mut Again) {
+    async fn bury(&self, dead: Vec<Entry>, trouble: Option<&PutError>, again: &mut Again) {
         let shipper = self.ctx.verticle();
         let now_ms = u64::try_from(self.ctx.clock().unix_ms()).unwrap_or(0);
         let reason = trouble.map_or_else(|| "longer than a record may be".to_owned(), ToString::to_string);
@@ -237,6 +237,7 @@ impl<C: StreamClient> UnderWay<C> {
                 }
             }
         }
+        self.sync_dead_letters().await;
         let mut state = shipper.state.borrow_mut();
         state.refused_since = state.refused_since.saturating_add(kept.len());
         // One after the other, and nothing taken in between: it may be the stream, or what stands before it, that has changed.
@@ -246,6 +247,23 @@ impl<C: StreamClient> UnderWay<C> {
         shipper.settle(&kept, Place::DeadLettered, self.ctx.clock());
         // The cleaner looks whether more is kept than may be.
         shipper.finished.ring();
+    }
+
+    /// The segment goes when its records are settled: what was on the disk there must be on it here before.
+    async fn sync_dead_letters(&self) {
+        let shipper = self.ctx.verticle();
+        let unsynced = shipper.state.borrow_mut().dead_letters.take_unsynced();
+        let synced = match unsynced {
+            Ok(unsynced) => {
+                let syncing = self.ctx.execute_blocking_unordered(move || unsynced.sync()).await;
+                syncing.unwrap_or_else(|error| Err(std::io::Error::other(error)))
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = synced {
+            shipper.log.metrics().sync_failures.inc();
+            tracing::error!(%error, "a .dead file cannot be synced: it survives the process, and perhaps no power cut");
+        }
     }
 }
 
