@@ -28,7 +28,8 @@ pub struct BatchLimits {
 /// A batch takes what comes now first and is filled up with what was read back, so that a recovery holds nobody up; and it
 /// takes from each shard's no more than the shard takes, so that one that is full holds up nobody but itself.
 ///
-/// It does not bound itself: whoever pushes holds room for what is pushed.
+/// It does not bound itself: whoever pushes holds room for what is pushed. That room is one for all: when the events of one shard
+/// have filled it, the others' wait in the log with them.
 #[derive(Debug)]
 pub struct Batcher {
     limits: BatchLimits,

@@ -42,7 +42,7 @@ use crate::drain::unless;
 ///   the stream has is written down after each call, in a cursor, so that no more than that comes twice.
 /// * What comes in memory goes before what is read back, so that a backlog holds nobody up.
 /// * Each shard gets no more than it takes, as far as the shards are known; one that turns events away is left alone for a while,
-///   and the others go on. That is no outage. In an outage - calls fail as a whole - one call goes at a time, and behind it more
+///   and the others go on, until its events have filled the memory that all share. That is no outage. In an outage - calls fail as a whole - one call goes at a time, and behind it more
 ///   and more.
 /// * Order is kept within a batch; between batches only when a setting asks for it, and then within a partition key, for
 ///   events of one loop that come the same way, in memory or by the log.
