@@ -48,6 +48,20 @@ impl Record {
         })
     }
 
+    /// The same, each with a payload of its own.
+    pub fn copied_from(
+        frames: Bytes,
+        segment: SegmentName,
+        offset: u64,
+        by: PartitionKey,
+    ) -> impl Iterator<Item = Self> {
+        let mut end = offset;
+        Payloads::new(frames).map(move |payload| {
+            end += (FRAME_OVERHEAD + payload.len()) as u64;
+            Self::new(Bytes::copy_from_slice(&payload), segment, end, by)
+        })
+    }
+
     /// The same, read back from the log.
     #[must_use]
     pub fn read_back(self) -> Self {

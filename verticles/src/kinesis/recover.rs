@@ -76,7 +76,8 @@ fn take_over<C: StreamClient>(ctx: &Context<Shipper<C>>, segment: SegmentName, c
         tracing::error!(%segment, %damaged, "a segment is damaged: all other events in it are shipped, the file is kept");
     }
     let offset = chunk.next_offset - chunk.frames.len() as u64;
-    let all = Record::all_in(chunk.frames, segment, offset, shipper.config().partition_key);
+    // Copied out: one that waits for its shard would pin all that was read with it, which the room does not count.
+    let all = Record::copied_from(chunk.frames, segment, offset, shipper.config().partition_key);
     let mut records: Vec<Record> = all.map(Record::read_back).collect();
     if let Some(settled) = shipper.state.borrow().progress.of(segment) {
         records.retain(|record| !settled.covers(&record.place()));
