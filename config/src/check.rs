@@ -165,6 +165,7 @@ fn events(r: &mut Reader<'_>) -> EventsConfig {
         segment_bytes_max: r.number("events.segment_bytes_max", 65_536..=1_073_741_824),
         memory_bytes_max: r.number("events.memory_bytes_max", 1_048_576..=68_719_476_736),
         disk_bytes_max: r.number("events.disk_bytes_max", 262_144..=1_099_511_627_776),
+        log_age_max: r.seconds_or_none("events.log_age_s_max", 0..=315_360_000),
         loop_queue_events_max: r.number("events.loop_queue_events_max", 1..=1_000_000),
         ledger_customers_shown: r.number("events.ledger_customers_shown", 0..=100),
         recovery_bytes_per_read: r.number("events.recovery_bytes_per_read", 4096..=67_108_864),

@@ -70,6 +70,11 @@ impl<'a> Reader<'a> {
         Some(self.millis(key, range)).filter(|time| !time.is_zero())
     }
 
+    /// The same in seconds.
+    pub(crate) fn seconds_or_none(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<Duration> {
+        Some(Duration::from_secs(self.number(key, range))).filter(|time| !time.is_zero())
+    }
+
     pub(crate) fn truth(&mut self, key: &'static str) -> bool {
         let parsed = self.take(key, "true or false", |written| {
             let truth = written.truth()?;

@@ -260,6 +260,8 @@ pub struct EventsConfig {
     pub memory_bytes_max: u64,
     /// Events on disk, in bytes: the log, and the files that are kept for a person.
     pub disk_bytes_max: u64,
+    /// How long a log without a stream keeps an event. `None`: as long as there is room.
+    pub log_age_max: Option<Duration>,
     /// Events one loop may hold that are not yet written.
     pub loop_queue_events_max: usize,
     /// Customers that the ledger shows by themselves.

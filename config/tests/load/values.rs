@@ -67,6 +67,7 @@ const CASES: &[(&str, &[&str], &[&str])] = &[
     ("kinesis.linger_ms", &["0", "10000"], &["10001"]),
     ("events.memory_bytes_max", &["9000000", "68719476736"], &["1048575", "68719476737"]),
     ("events.disk_bytes_max", &["268435456", "1099511627776"], &["262143"]),
+    ("events.log_age_s_max", &["0", "315360000"], &["-1", "315360001"]),
     ("events.segment_bytes_max", &["65536", "268435456"], &["65535", "1073741825"]),
     ("events.ledger_customers_shown", &["0", "100"], &["-1", "101"]),
     ("data.dir", &["d", "/var/lib/adtrack"], &["", "a\nb"]),

@@ -226,7 +226,12 @@ impl Appender {
     }
 
     fn is_to_be_closed(&mut self, now: Duration) -> bool {
-        let (Some(hand_over), Some(begun)) = (&mut self.hand_over, self.begun) else { return false };
+        let Some(begun) = self.begun else { return false };
+        let Some(hand_over) = &mut self.hand_over else {
+            // A segment goes as a whole: it must not hold up its oldest events for long.
+            let age_max = self.log.age_max().filter(|_| begun.last_write.is_some());
+            return age_max.is_some_and(|age_max| now >= begun.at + age_max / 8);
+        };
         hand_over.note_stream(self.log.is_stream_up());
         let Some(last_write) = begun.last_write else { return false };
         let idle = now >= last_write + SEGMENT_AGE_MAX;

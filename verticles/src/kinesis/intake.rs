@@ -204,6 +204,18 @@ impl Intake {
             blocking(ctx, "the event log's folder cannot be looked at", move || log.hold_folder());
         }
         self.retain(ctx);
+        self.retain_by_age(ctx);
+    }
+
+    /// Without a stream: removes segments whose events are older than events are to be, off the loop.
+    fn retain_by_age(&self, ctx: &Context<Self>) {
+        let Some(age_max) = self.log.age_max().filter(|_| ctx.instance() == 0) else { return };
+        if self.log.claim_retention() {
+            let now_ms = u64::try_from(ctx.clock().unix_ms()).unwrap_or(0);
+            let before_ms = now_ms.saturating_sub(u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX));
+            let log = Arc::clone(&self.log);
+            blocking(ctx, "the oldest segment of the event log cannot be removed", move || log.drop_aged(before_ms));
+        }
     }
 
     /// Without a stream: removes the oldest segments, off the loop.

@@ -1,10 +1,12 @@
 //! The event log as all loops share it: the folder, its bounds, and what is known about its health.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
 
 use adtrack_config::{EventsConfig, KinesisConfig};
 
@@ -380,24 +382,44 @@ impl EventLog {
         !self.retaining.swap(true, Ordering::Acquire)
     }
 
+    /// How long a log without a stream keeps events, when that is bounded.
+    pub(crate) fn age_max(&self) -> Option<Duration> {
+        if self.is_streaming() { None } else { self.config.log_age_max }
+    }
+
     /// Removes the oldest closed segments until the log is short enough. Blocking.
     pub(crate) fn drop_oldest(&self) -> io::Result<()> {
-        let result = self.closed_segments().and_then(|closed| {
-            for name in closed {
-                if !self.is_too_long() {
-                    break;
-                }
-                // It may be of an earlier run, and not counted yet.
-                self.count_one(name);
-                self.shrunk(self.stock.dropped(self.ledger(), name, || self.directory.remove(name))?);
-                self.metrics.segments_dropped.inc();
-                tracing::warn!(segment = %name, "the event log has reached its bound: its oldest segment was removed");
-            }
-            Ok(())
-        });
+        let result = self.drop_while(|_| Ok(self.is_too_long()), "the event log has reached its bound");
         self.retention_fails.store(result.is_err(), Ordering::Relaxed);
         self.retaining.store(false, Ordering::Release);
         result
+    }
+
+    /// Removes the oldest closed segments to which nothing was written since `before_ms`, in milliseconds since the Unix epoch.
+    /// Blocking; to be claimed as [`drop_oldest`](Self::drop_oldest) is.
+    pub(crate) fn drop_aged(&self, before_ms: u64) -> io::Result<()> {
+        let is_aged = |name| {
+            let last_write = fs::metadata(self.directory.segment(name))?.modified()?;
+            let last_write_ms = last_write.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+            Ok(last_write_ms < u128::from(before_ms))
+        };
+        let result = self.drop_while(is_aged, "events have been kept as long as they are to be");
+        self.retaining.store(false, Ordering::Release);
+        result
+    }
+
+    fn drop_while(&self, mut goes: impl FnMut(SegmentName) -> io::Result<bool>, why: &str) -> io::Result<()> {
+        for name in self.closed_segments()? {
+            if !goes(name)? {
+                break;
+            }
+            // It may be of an earlier run, and not counted yet.
+            self.count_one(name);
+            self.shrunk(self.stock.dropped(self.ledger(), name, || self.directory.remove(name))?);
+            self.metrics.segments_dropped.inc();
+            tracing::warn!(segment = %name, why, "the oldest segment of the event log was removed");
+        }
+        Ok(())
     }
 
     /// Whether the oldest segments could not be removed when that was tried last.

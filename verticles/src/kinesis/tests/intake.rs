@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::sync::atomic::Ordering;
+use std::time::UNIX_EPOCH;
 
 use adtrack_proto::bus::{Bound, OVERLOADED, UNAVAILABLE};
 
 use super::*;
 use crate::kinesis::spool::directory::OpenError;
+use crate::kinesis::spool::name::Kind;
 use crate::kinesis::tests::stream::Answer;
 
 fn code(error: &RequestError) -> Option<i32> {
@@ -256,6 +258,34 @@ fn without_a_stream_the_oldest_segments_go_and_no_event_is_refused() {
             assert_eq!(run.log.bytes(), listed.iter().map(|(_, bytes)| bytes).sum::<u64>());
         });
     }
+}
+
+#[test]
+fn without_a_stream_events_go_when_they_are_as_old_as_they_may_be_and_none_before() {
+    TestRuntime::paused(|rt| async move {
+        let mut fixture = Fixture::without_stream();
+        fixture.events.log_age_max = Some(Duration::from_secs(80));
+        let run = fixture.run(&rt).await;
+        let written_at = |segment: usize, age_ms: i64| {
+            let (name, _) = directory::list(&fixture.folder()).unwrap().segments[segment];
+            let at = u64::try_from(rt.clock().unix_ms() - age_ms).unwrap();
+            let file = fs::File::options().append(true).open(fixture.folder().join(name.file_name(Kind::Log))).unwrap();
+            file.set_modified(UNIX_EPOCH + Duration::from_millis(at)).unwrap();
+        };
+        track(&rt, "old").await.unwrap();
+        written_at(0, 0);
+        // An eighth of the time, and the segment is closed.
+        rt.clock().sleep(Duration::from_secs(12)).await;
+        track(&rt, "new").await.unwrap();
+        assert_eq!(fixture.segments(), 2);
+        written_at(0, 79_000);
+        rt.clock().sleep(Duration::from_millis(900)).await;
+        assert_eq!(in_log(&fixture.folder()), ["old", "new"]);
+        rt.clock().sleep(Duration::from_secs(2)).await;
+        until(&rt, "the old one is gone", || in_log(&fixture.folder()) == ["new"]).await;
+        assert_eq!(run.metrics.segments_dropped.get(), 1);
+        run.stop(&rt).await;
+    });
 }
 
 #[test]

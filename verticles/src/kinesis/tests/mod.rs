@@ -68,6 +68,7 @@ fn events_config() -> EventsConfig {
         memory_bytes_max: 67_108_864,
         disk_bytes_max: 1_073_741_824,
         loop_queue_events_max: 16_384,
+        log_age_max: None,
         ledger_customers_shown: 10,
         recovery_bytes_per_read: 1_048_576,
     }
