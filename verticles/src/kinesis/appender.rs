@@ -194,7 +194,7 @@ impl Appender {
             self.close(&mut send);
         }
         if self.failing {
-            match self.probe(clock) {
+            match self.probe(clock, &mut send) {
                 Ok(()) => self.works(),
                 Err(error) => tracing::debug!(%error, "the event log still cannot be written"),
             }
@@ -203,6 +203,11 @@ impl Appender {
             hand_over.announce(send);
         }
         vanished
+    }
+
+    /// Whether the last write did not work, and no other has since.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failing
     }
 
     /// Whether a closed segment waits to be synced.
@@ -215,9 +220,9 @@ impl Appender {
         self.writer.take_unsynced()
     }
 
-    fn probe(&mut self, clock: &Clock) -> Result<(), AppendError> {
+    fn probe(&mut self, clock: &Clock, send: &mut impl FnMut(ToShip) -> bool) -> Result<(), AppendError> {
         if self.writer.must_roll(0) {
-            self.writer.close();
+            self.close(send);
         }
         self.begin(clock)?;
         let probed = self.writer.probe(unix_ms(clock)).map(|grown_bytes| self.log.grown(grown_bytes));

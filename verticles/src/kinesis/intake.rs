@@ -210,19 +210,27 @@ impl Intake {
     /// Without a stream: removes segments whose events are older than events are to be, off the loop.
     fn retain_by_age(&self, ctx: &Context<Self>) {
         let Some(age_max) = self.log.age_max().filter(|_| ctx.instance() == 0) else { return };
-        if self.log.claim_retention() {
+        if let Some(claim) = self.log.claim_retention() {
             let now_ms = u64::try_from(ctx.clock().unix_ms()).unwrap_or(0);
             let before_ms = now_ms.saturating_sub(u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX));
             let log = Arc::clone(&self.log);
-            blocking(ctx, "the oldest segment of the event log cannot be removed", move || log.drop_aged(before_ms));
+            blocking(ctx, "the oldest segment of the event log cannot be removed", move || {
+                let _until_done = claim;
+                log.drop_aged(before_ms)
+            });
         }
     }
 
     /// Without a stream: removes the oldest segments, off the loop.
     fn retain(&self, ctx: &Context<Self>) {
-        if self.log.is_too_long() && self.log.claim_retention() {
+        if self.log.is_too_long()
+            && let Some(claim) = self.log.claim_retention()
+        {
             let log = Arc::clone(&self.log);
-            blocking(ctx, "the oldest segment of the event log cannot be removed", move || log.drop_oldest());
+            blocking(ctx, "the oldest segment of the event log cannot be removed", move || {
+                let _until_done = claim;
+                log.drop_oldest()
+            });
         }
     }
 }
@@ -305,7 +313,13 @@ impl Verticle for Intake {
             ctx.serve(EVENTS_HEALTH).register()?;
             ctx.serve(REPLAY).register()?;
             let log = Arc::clone(&self.log);
-            blocking(ctx, "the events of earlier runs cannot be counted", move || log.count_found());
+            // Not in line with the others: it reads all there is, and nothing may wait for that.
+            let task = ctx.clone();
+            ctx.spawn(async move {
+                if let Err(error) = task.execute_blocking_unordered(move || log.count_found()).await {
+                    tracing::error!(%error, "the events of earlier runs cannot be counted");
+                }
+            });
         }
         if ctx.instance() == 0 {
             ctx.serve(LEDGER).register()?;
@@ -344,6 +358,12 @@ impl Handler<Track> for Intake {
             return self.at_bound(bound, account, message.at_bound);
         }
         let durability = message.durability;
+        // The others wait for the write and are told; this one would be answered, and held by nothing.
+        if durability == Durability::Memory
+            && self.appender.get().is_some_and(|appender| appender.borrow().is_failing())
+        {
+            return Err(Failure::new(UNAVAILABLE, "the event log cannot be written"));
+        }
         let (ack, told) = match durability {
             Durability::Stream => Some(acks::ack(&message.event.message_id)).unzip(),
             _ => (None, None),

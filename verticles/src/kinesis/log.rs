@@ -160,12 +160,11 @@ impl EventLog {
     }
 
     /// Without a stream: counts what earlier runs have left. Blocking, for as long as reading all of it takes.
-    pub(crate) fn count_found(&self) -> io::Result<()> {
+    pub(crate) fn count_found(&self) {
         let found = std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner));
         for name in found {
             self.count_one(name);
         }
-        Ok(())
     }
 
     /// Without a stream: counts what was a `.dead` file. Blocking.
@@ -240,7 +239,9 @@ impl EventLog {
 
     /// So many bytes that were kept for a person are a segment again.
     pub(crate) fn revived(&self, bytes: u64) {
-        let before = self.kept_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        // Somebody may have put the file there, and nobody has counted it: a number below zero would leave no room for the log.
+        let less = |before: u64| Some(before.saturating_sub(bytes));
+        let (Ok(before) | Err(before)) = self.kept_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         self.metrics.kept_bytes.set(i64::try_from(before.saturating_sub(bytes)).unwrap_or(i64::MAX));
         self.grown(bytes);
         self.metrics.log_segments.inc();
@@ -376,10 +377,10 @@ impl EventLog {
         !self.is_streaming() && self.bytes() > self.bytes_max() / 8 * 7
     }
 
-    /// Claims the removal of the oldest segments; one caller at a time gets it, and ends it with
-    /// [`drop_oldest`](Self::drop_oldest).
-    pub(crate) fn claim_retention(&self) -> bool {
-        !self.retaining.swap(true, Ordering::Acquire)
+    /// Claims the removal of the oldest segments; one caller at a time gets it, and has it until it drops what it is given.
+    pub(crate) fn claim_retention(self: &Arc<Self>) -> Option<RetentionClaim> {
+        let is_free = !self.retaining.swap(true, Ordering::Acquire);
+        is_free.then(|| RetentionClaim(Arc::clone(self)))
     }
 
     /// How long a log without a stream keeps events, when that is bounded.
@@ -391,7 +392,6 @@ impl EventLog {
     pub(crate) fn drop_oldest(&self) -> io::Result<()> {
         let result = self.drop_while(|_| Ok(self.is_too_long()), "the event log has reached its bound");
         self.retention_fails.store(result.is_err(), Ordering::Relaxed);
-        self.retaining.store(false, Ordering::Release);
         result
     }
 
@@ -403,9 +403,7 @@ impl EventLog {
             let last_write_ms = last_write.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
             Ok(last_write_ms < u128::from(before_ms))
         };
-        let result = self.drop_while(is_aged, "events have been kept as long as they are to be");
-        self.retaining.store(false, Ordering::Release);
-        result
+        self.drop_while(is_aged, "events have been kept as long as they are to be")
     }
 
     fn drop_while(&self, mut goes: impl FnMut(SegmentName) -> io::Result<bool>, why: &str) -> io::Result<()> {
@@ -444,6 +442,16 @@ impl EventLog {
 
     pub(crate) fn new_shipper(&self) {
         self.shipper.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Whoever has it removes the oldest segments, and nobody else does. Free again when it is dropped, however that comes.
+#[derive(Debug)]
+pub(crate) struct RetentionClaim(Arc<EventLog>);
+
+impl Drop for RetentionClaim {
+    fn drop(&mut self) {
+        self.0.retaining.store(false, Ordering::Release);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reading back what is in the log and was not handed over, when there is room for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use vertebra::Context;
@@ -33,6 +34,9 @@ pub(super) async fn run<C: StreamClient>(ctx: Context<Shipper<C>>) {
             }
             Err(error) => {
                 tries += 1;
+                if matches!(error, ReadError::Gone) {
+                    recount(&ctx).await;
+                }
                 if give_up(ctx.verticle(), segment, &error, tries) {
                     tries = 0;
                 } else {
@@ -40,6 +44,15 @@ pub(super) async fn run<C: StreamClient>(ctx: Context<Shipper<C>>) {
                 }
             }
         }
+    }
+}
+
+/// Somebody has removed a segment, to make room perhaps.
+async fn recount<C: StreamClient>(ctx: &Context<Shipper<C>>) {
+    let log = Arc::clone(&ctx.verticle().log);
+    let counted = ctx.execute_blocking_unordered(move || log.recount()).await;
+    if let Err(error) = counted.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+        tracing::error!(%error, "the event log cannot be counted");
     }
 }
 

@@ -48,6 +48,15 @@ fn at_memory_what_cannot_be_written_afterwards_is_counted() {
         let (accepted, _) = track_together_at(&rt, ids(0..3), Durability::Memory).await;
         assert_eq!(accepted.len(), 3);
         until(&rt, "the loss is counted", || run.metrics.dropped.unwritten.get() == 3).await;
+        assert!(
+            is_unavailable(&track_at(&rt, "refused", Durability::Memory).await),
+            "it is known that nothing can be written"
+        );
+        assert_eq!(run.metrics.dropped.unwritten.get(), 3);
+        fs::remove_file(fixture.folder()).unwrap();
+        until(&rt, "the log can be written again", || run.log.accepting().is_ok()).await;
+        track_at(&rt, "taken", Durability::Memory).await.unwrap();
+        until(&rt, "it is written", || run.metrics.accepted.get() == 1).await;
     });
 }
 

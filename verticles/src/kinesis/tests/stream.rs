@@ -87,6 +87,11 @@ impl StubStream {
         shard_of(&self.lock().shards, hash_of(key))
     }
 
+    /// Entries that were poison are none any more.
+    pub(super) fn heal(&self) {
+        self.lock().poison.clear();
+    }
+
     /// The keys of each call.
     pub(super) fn calls(&self) -> Vec<Vec<String>> {
         self.lock().calls.clone()
