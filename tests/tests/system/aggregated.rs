@@ -10,10 +10,11 @@ use adtrack_tests::foreign_deaggregator;
 use adtrack_tests::kinesis_client;
 use adtrack_tests::kinesis_server::{KinesisServer, Operation};
 use adtrack_tests::load::{self, Until};
-use adtrack_tests::services::{Kinesalite, foreign_judge_is_skipped};
+use adtrack_tests::services::foreign_judge_is_skipped;
 
 use crate::support::{
-    DEADLINE, KNOWN_PATH, STREAM, accepted, alone, beside_others, metric, until, until_accepted, with_stream,
+    DEADLINE, KNOWN_PATH, STREAM, accepted, alone, beside_others, kinesalite, metric, until, until_accepted,
+    with_stream,
 };
 
 const REQUESTS: u64 = 20_000;
@@ -142,14 +143,8 @@ async fn a_foreign_kinesis_server_gets_each_event_of_an_aggregate_once() {
         return;
     }
     let _turn = beside_others().await;
-    let kinesalite = Kinesalite::start().unwrap_or_else(|error| panic!("{error}"));
+    let kinesalite = kinesalite().await;
     let client = kinesis_client::connect(&kinesalite.endpoint());
-    client.create_stream().stream_name(STREAM).shard_count(2).send().await.unwrap();
-    until("the stream to be active", DEADLINE, async || {
-        let described = client.describe_stream().stream_name(STREAM).send().await.ok()?;
-        (described.stream_description()?.stream_status().as_str() == "ACTIVE").then_some(())
-    })
-    .await;
     let service = aggregating(&kinesalite.endpoint()).start().unwrap();
     let accepted = accepted(&load::run(service.public(), KNOWN_PATH, 8, Until::Requests(2_000)).await);
     until_shipped(&service, accepted.len()).await;

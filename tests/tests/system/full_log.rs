@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use adtrack_tests::adtrack::Adtrack;
+use adtrack_tests::adtrack::{Adtrack, Builder};
 use adtrack_tests::faults::small_disk::SmallDisk;
+use adtrack_tests::kinesis_server::KinesisServer;
 use http::StatusCode;
 
 use crate::support::{
@@ -24,16 +25,19 @@ async fn until_healthy(service: &Adtrack, status: StatusCode) {
     .await;
 }
 
+/// A service whose log has room for 256 KiB, in front of this stream.
+fn small_log(kinesis: &KinesisServer) -> Builder {
+    with_stream(Adtrack::builder(), &kinesis.endpoint())
+        .env("ADTRACK_EVENTS_DISK_BYTES_MAX", "262144")
+        .env("ADTRACK_EVENTS_SEGMENT_BYTES_MAX", "65536")
+}
+
 #[tokio::test]
 async fn a_log_at_its_bound_refuses_with_503_and_what_it_took_reaches_the_stream() {
     let _turn = beside_others().await;
     let mut kinesis = kinesis();
     kinesis.stop();
-    let service = with_stream(Adtrack::builder(), &kinesis.endpoint())
-        .env("ADTRACK_EVENTS_DISK_BYTES_MAX", "262144")
-        .env("ADTRACK_EVENTS_SEGMENT_BYTES_MAX", "65536")
-        .start()
-        .unwrap();
+    let service = small_log(&kinesis).start().unwrap();
     let (mut answered, refused) = fill(&service, KNOWN_PATH, REQUESTS_MAX).await;
     assert_unavailable(&refused.unwrap());
     for _ in 0..10 {
@@ -60,9 +64,7 @@ async fn at_a_bound_a_path_that_drops_answers_200_and_one_that_refuses_503_and_b
     let _turn = beside_others().await;
     let mut kinesis = kinesis();
     kinesis.stop();
-    let service = with_stream(Adtrack::builder(), &kinesis.endpoint())
-        .env("ADTRACK_EVENTS_DISK_BYTES_MAX", "262144")
-        .env("ADTRACK_EVENTS_SEGMENT_BYTES_MAX", "65536")
+    let service = small_log(&kinesis)
         .env("ADTRACK_HTTP_ROUTES", "/impression/ memory drop,/transaction/ sync refuse")
         .start()
         .unwrap();

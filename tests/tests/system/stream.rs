@@ -10,13 +10,13 @@ use adtrack_tests::kinesis_client;
 use adtrack_tests::kinesis_server::Operation;
 use adtrack_tests::load::{self, Until};
 use adtrack_tests::repository;
-use adtrack_tests::services::{Kinesalite, RedisServer, foreign_judge_is_skipped, protobuf_python};
+use adtrack_tests::services::{RedisServer, foreign_judge_is_skipped, protobuf_python};
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::{
-    DEADLINE, KNOWN_PATH, STREAM, accepted, alone, beside_others, delivered, event_with, hset, id_in, kinesis,
-    log_events, metric, until, until_delivered, with_redis, with_stream,
+    DEADLINE, KNOWN_PATH, STREAM, accepted, alone, beside_others, delivered, event_with, hset, id_in, kinesalite,
+    kinesis, log_events, metric, until, until_delivered, with_redis, with_stream,
 };
 
 const HEALTHY_REQUESTS: u64 = 50_000;
@@ -143,14 +143,8 @@ async fn a_foreign_kinesis_server_gets_each_answered_event_exactly_once() {
         return;
     }
     let _turn = beside_others().await;
-    let kinesalite = Kinesalite::start().unwrap_or_else(|error| panic!("{error}"));
+    let kinesalite = kinesalite().await;
     let client = kinesis_client::connect(&kinesalite.endpoint());
-    client.create_stream().stream_name(STREAM).shard_count(2).send().await.unwrap();
-    until("the stream to be active", DEADLINE, async || {
-        let described = client.describe_stream().stream_name(STREAM).send().await.ok()?;
-        (described.stream_description()?.stream_status().as_str() == "ACTIVE").then_some(())
-    })
-    .await;
     let service = with_stream(Adtrack::builder(), &kinesalite.endpoint()).start().unwrap();
     let answered = load::run(service.public(), KNOWN_PATH, 8, Until::Requests(2_000)).await;
     assert!(answered.iter().all(|answer| answer.status == StatusCode::OK));

@@ -10,9 +10,10 @@ use adtrack_proto::wire::TrackingEvent;
 use adtrack_tests::adtrack::{Adtrack, Builder};
 use adtrack_tests::binary::adtrack_binary;
 use adtrack_tests::client::{Answer, Client, once};
+use adtrack_tests::kinesis_client;
 use adtrack_tests::kinesis_server::KinesisServer;
 use adtrack_tests::load::{self, Answered, Stop, Until};
-use adtrack_tests::services::{Process, RedisServer};
+use adtrack_tests::services::{Kinesalite, Process, RedisServer};
 use adtrack_tests::wait;
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -72,6 +73,19 @@ pub(crate) fn kinesis() -> KinesisServer {
     let server = KinesisServer::start().unwrap();
     server.create_stream(STREAM, 2).unwrap();
     server
+}
+
+/// The foreign server that has [`STREAM`] with two shards.
+pub(crate) async fn kinesalite() -> Kinesalite {
+    let kinesalite = Kinesalite::start().unwrap_or_else(|error| panic!("{error}"));
+    let client = kinesis_client::connect(&kinesalite.endpoint());
+    client.create_stream().stream_name(STREAM).shard_count(2).send().await.unwrap();
+    until("the stream to be active", DEADLINE, async || {
+        let described = client.describe_stream().stream_name(STREAM).send().await.ok()?;
+        (described.stream_description()?.stream_status().as_str() == "ACTIVE").then_some(())
+    })
+    .await;
+    kinesalite
 }
 
 /// A program in the contract's shape.
