@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::entry::Entry;
 use super::lanes::Lanes;
 use super::pacer::ShardRate;
-use super::shard::ShardId;
+use super::room::Free;
+use super::shard::{Shard, ShardId};
 use super::shard_map::ShardMap;
 use super::shard_queue::{Batch, Queue, ShardQueue};
 
@@ -28,8 +29,8 @@ pub struct BatchLimits {
 /// A batch takes what comes now first and is filled up with what was read back, so that a recovery holds nobody up; and it
 /// takes from each shard's no more than the shard takes, so that one that is full holds up nobody but itself.
 ///
-/// It does not bound itself: whoever pushes holds room for what is pushed. That room is one for all: when the events of one shard
-/// have filled it, the others' wait in the log with them.
+/// It does not bound itself: whoever pushes holds room for what is pushed. That room is one for all; so that a shard which gets more
+/// than it takes does not fill it, an entry that is offered is given back when its shard holds more than its share.
 #[derive(Debug)]
 pub struct Batcher {
     limits: BatchLimits,
@@ -42,6 +43,9 @@ pub struct Batcher {
     // None: no order is kept between calls.
     lanes: Option<Lanes>,
 }
+
+/// One in so many of what is free may wait for one shard.
+const SHARE: usize = 4;
 
 /// What there is to do now.
 #[derive(Debug, PartialEq, Eq)]
@@ -93,6 +97,39 @@ impl Batcher {
         if let Some(entry) = entry {
             self.place(entry, |queue, entry| queue.push_back(now, entry));
         }
+    }
+
+    /// Appends an entry that came at `now`, unless its shard has more waiting than is fair while so much room is free: then it is given
+    /// back.
+    ///
+    /// A shard may hold a quarter of what is free - dynamic thresholds, as for customers: one that takes nothing comes to hold a
+    /// fifth of the room, and four of them a half. When all shards have more there is nobody to be fair to, and when the
+    /// shards are not known, or order is kept, none is given back.
+    pub fn offer(&mut self, mut entry: Entry, now: Duration, free: Free) -> Option<Entry> {
+        if self.lanes.is_some() {
+            self.push(entry, now);
+            return None;
+        }
+        self.assign(&mut entry);
+        let queue = self.shards.get(&entry.shard());
+        if queue.is_some_and(|queue| queue.holds_more_than(free, SHARE)) && self.is_unfair(free) {
+            return Some(entry);
+        }
+        self.enqueue(entry, |queue, entry| queue.push_back(now, entry));
+        None
+    }
+
+    /// Whether some shards have more waiting than their share, and others have not.
+    fn is_unfair(&self, free: Free) -> bool {
+        let Some(map) = &self.map else { return false };
+        let over =
+            |shard: &Shard| self.shards.get(&Some(shard.id)).is_some_and(|queue| queue.holds_more_than(free, SHARE));
+        !map.shards().iter().all(over)
+    }
+
+    /// Whether a shard has more waiting than half of its share: what would be read back for it might come too early.
+    pub fn is_crowded(&self, free: Free) -> bool {
+        self.shards.values().any(|queue| queue.holds_more_than(free, SHARE * 2))
     }
 
     /// Puts entries that were given away back in front, in their order; they have waited long enough.
@@ -198,8 +235,16 @@ impl Batcher {
     }
 
     fn place(&mut self, mut entry: Entry, put: impl FnOnce(&mut Queue, Entry)) {
-        let shard = self.map.as_ref().and_then(|map| map.of(entry.hash_key()));
-        entry.set_shard(shard);
+        self.assign(&mut entry);
+        self.enqueue(entry, put);
+    }
+
+    fn assign(&self, entry: &mut Entry) {
+        entry.set_shard(self.map.as_ref().and_then(|map| map.of(entry.hash_key())));
+    }
+
+    fn enqueue(&mut self, entry: Entry, put: impl FnOnce(&mut Queue, Entry)) {
+        let shard = entry.shard();
         // Nobody knows what those of no shard go to.
         let rate = if shard.is_some() { self.rate } else { ShardRate::UNPACED };
         let queue = self.shards.entry(shard).or_insert_with(|| ShardQueue::new(rate));
@@ -337,6 +382,45 @@ mod tests {
         assert_eq!(batch(batcher.take(MS, true)), ["a"]);
         batcher.settled(&entry("a"));
         assert!(batcher.is_empty());
+    }
+
+    #[test]
+    fn a_shard_has_its_share_of_what_is_free_unless_all_have_more_or_order_is_kept() {
+        let halves = || {
+            ShardMap::new(
+                [(0, 0), (1, 1 << 127)].map(|(id, first_hash_key)| Shard { id: ShardId(id), first_hash_key }).to_vec(),
+            )
+        };
+        let shard_of = |id: &str| halves().unwrap().of(entry(id).hash_key()).unwrap().0;
+        let of = |shard: u64| (0..).map(|id: u32| id.to_string()).filter(move |id| shard_of(id) == shard);
+        let free = |events| Free { events, bytes: usize::MAX };
+        let offer = |batcher: &mut Batcher, id: String, free| batcher.offer(entry(&id), MS, free).is_none();
+
+        let mut batcher = unpaced(LIMITS);
+        assert!(offer(&mut batcher, "unknown".into(), free(0)) && offer(&mut batcher, "shards".into(), free(0)));
+        let mut batcher = unpaced(LIMITS);
+        batcher.set_shards(halves());
+        let (mut left, mut right) = (of(0), of(1));
+        let mut offered = |batcher: &mut Batcher, which: u64, events| {
+            let id = if which == 0 { left.next() } else { right.next() };
+            offer(batcher, id.unwrap(), free(events))
+        };
+        assert!((0..5).all(|_| offered(&mut batcher, 0, 16)));
+        assert!(!offered(&mut batcher, 0, 16) && offered(&mut batcher, 1, 16));
+        assert!(offered(&mut batcher, 0, 20), "more is free");
+        assert!(batcher.is_crowded(free(40)) && !batcher.is_crowded(free(48)));
+        assert!(offered(&mut batcher, 1, 0) && offered(&mut batcher, 0, 0), "there is nobody to be fair to");
+        assert!(!offered(&mut batcher, 0, 20), "but there is");
+
+        let bytes = Free { events: usize::MAX, bytes: 4 * entry("0").held_bytes() };
+        let mut batcher = unpaced(LIMITS);
+        batcher.set_shards(halves());
+        let offers: Vec<bool> = of(0).take(3).map(|id| offer(&mut batcher, id, bytes)).collect();
+        assert_eq!(offers, [true, true, false]);
+
+        let mut batcher = unpaced(LIMITS).ordered();
+        batcher.set_shards(halves());
+        assert!(of(0).take(9).all(|id| offer(&mut batcher, id, free(0))));
     }
 
     #[test]

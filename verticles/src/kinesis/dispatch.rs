@@ -12,7 +12,7 @@ use super::flow::Permit;
 use super::ledger::Place;
 use super::record::Record;
 use super::retry::{self, Count, Judged};
-use super::shipper::{Shipper, State};
+use super::shipper::Shipper;
 
 /// Takes batches as long as the instance lives.
 pub(super) async fn run<C: StreamClient>(ctx: Context<Shipper<C>>) {
@@ -35,28 +35,17 @@ pub(super) async fn run<C: StreamClient>(ctx: Context<Shipper<C>>) {
 
 fn next<C: StreamClient>(shipper: &Shipper<C>, now: Duration) -> Take {
     let state = &mut *shipper.state.borrow_mut();
-    if state.is_idle() {
+    if state.outbox.is_idle() {
         return Take::Nothing;
     }
     match state.flow.may_begin(state.in_flight, now) {
-        Permit::Now => take(state, now),
+        Permit::Now => {
+            let take = state.outbox.take(now, state.flushing);
+            shipper.let_go(state, now);
+            take
+        }
         Permit::At(time) => Take::WaitUntil(time),
         Permit::Later => Take::Nothing,
-    }
-}
-
-/// What waits to be put together goes into the queue when it is due, and only when a call may be made: until then there is time for
-/// company.
-fn take(state: &mut State, now: Duration) -> Take {
-    let mut due = None;
-    if let Some(aggregator) = &mut state.aggregator {
-        aggregator.take_due(now, state.flushing, |entry, since| state.batcher.push(entry, since));
-        due = aggregator.next_due();
-    }
-    match (state.batcher.take(now, state.flushing), due) {
-        (Take::WaitUntil(one), Some(other)) => Take::WaitUntil(one.min(other)),
-        (Take::Nothing, Some(due)) => Take::WaitUntil(due),
-        (take, _) => take,
     }
 }
 
@@ -128,7 +117,7 @@ impl<C: StreamClient> UnderWay<C> {
         match &judged.trouble {
             None | Some(PutError::Refused(_)) => {
                 if state.flow.answered() {
-                    state.batcher.outage_ended();
+                    state.outbox.outage_ended();
                 }
             }
             Some(_) => state.flow.failed(begun, now, fastrand::u32(..)),
@@ -206,7 +195,7 @@ impl<C: StreamClient> UnderWay<C> {
         }
         let shipper = self.ctx.verticle();
         let now = self.ctx.clock().now();
-        let shards = shipper.state.borrow_mut().batcher.turned_away(&turned_away, now, |times| self.pause(times));
+        let shards = shipper.state.borrow_mut().outbox.turned_away(&turned_away, now, |times| self.pause(times));
         shipper.log.metrics().shard_pauses.inc_by(shards as u64);
         shipper.give_back(turned_away, now);
     }

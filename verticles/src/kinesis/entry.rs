@@ -111,6 +111,16 @@ impl Entry {
         self.data.len() + self.partition_key.len()
     }
 
+    /// What it holds in memory: the frames of its records, and what is sent if that is something else, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.records.iter().map(Record::frame_bytes).sum::<usize>() + self.copied_bytes()
+    }
+
+    /// What is sent, in bytes, if that is not just a record's payload.
+    pub fn copied_bytes(&self) -> usize {
+        if self.records.len() > 1 { self.data.len() } else { 0 }
+    }
+
     /// What the stream's provider charges for: so many times the 25 KB that it begins.
     pub fn payload_units(&self) -> usize {
         self.bytes().div_ceil(PAYLOAD_UNIT_BYTES)

@@ -209,6 +209,11 @@ impl EventLog {
         self.budget.log(self.kept_bytes.load(Ordering::Relaxed))
     }
 
+    /// So many events may be let go at a time, see [`Budget::let_go_events`].
+    pub(crate) fn let_go_events_max(&self) -> u64 {
+        self.budget.let_go_events()
+    }
+
     /// So long is a segment of one of so many instances at most.
     pub(crate) fn segment_bytes_max(&self, instances: usize) -> u64 {
         self.budget.segment(self.config.segment_bytes_max, instances)

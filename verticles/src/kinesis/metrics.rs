@@ -53,6 +53,8 @@ pub struct Metrics {
     pub files_unreadable: Counter,
     /// Times an intake stopped handing events over in memory, because the way to the stream was full.
     pub disk_mode_entered: Counter,
+    /// Events that were in memory and are in the log alone again, because their shard had more waiting than its share.
+    pub let_go: Counter,
     /// Events read back from the log to be shipped.
     pub read_back: Counter,
     /// Events found in the log that the stream has already, as the cursor says; they are not sent again.
@@ -176,6 +178,11 @@ impl Metrics {
                 registry,
                 "disk_mode_entered",
                 "Times events stopped being handed over in memory",
+            ),
+            let_go: counter(
+                registry,
+                "events_let_go",
+                "Events that left memory for the log again because their shard had more waiting than its share",
             ),
             read_back: counter(registry, "events_read_back", "Events read back from the log"),
             read_back_known: counter(

@@ -44,6 +44,7 @@ mod ledger;
 mod left;
 mod log;
 mod metrics;
+pub mod outbox;
 pub mod pacer;
 mod partition_key;
 mod pending;

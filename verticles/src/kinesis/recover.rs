@@ -15,35 +15,41 @@ use super::spool::reader::{self, Chunk, ReadError, ReadLimits};
 /// Segments are read while at most so much of the room is taken: the rest is for events that come now.
 const READ_PERCENT: usize = 50;
 
-/// How often a segment the file system cannot read is tried, and how long to wait in between.
-const READ_TRIES_MAX: u32 = 3;
-const READ_PAUSE: Duration = Duration::from_secs(1);
+/// A segment that the file system cannot read is tried again after a pause, which doubles up to the longest; others go first.
+const READ_PAUSE_MIN: Duration = Duration::from_secs(1);
+const READ_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// A segment that holds events of a crowded shard - and perhaps of others - is read no more often.
+const CROWDED_PAUSE: Duration = Duration::from_secs(1);
 
 /// Reads as long as the instance lives.
 pub(super) async fn run<C: StreamClient>(ctx: Context<Shipper<C>>) {
-    let mut tries = 0;
+    let mut crowded_until = Duration::ZERO;
     loop {
-        let Some((segment, offset)) = next(ctx.verticle()) else {
-            ctx.verticle().room.rung().await;
+        let Some((segment, offset)) = next(ctx.verticle(), ctx.clock().now(), &mut crowded_until) else {
+            wait(&ctx).await;
             continue;
         };
         match read(&ctx, segment, offset).await {
-            Ok(chunk) => {
-                tries = 0;
-                take_over(&ctx, segment, chunk);
-            }
+            Ok(chunk) => take_over(&ctx, segment, chunk),
             Err(error) => {
-                tries += 1;
                 if matches!(error, ReadError::Gone) {
                     recount(&ctx).await;
                 }
-                if give_up(ctx.verticle(), segment, &error, tries) {
-                    tries = 0;
-                } else {
-                    ctx.clock().sleep(READ_PAUSE).await;
-                }
+                not_read(ctx.verticle(), segment, &error, ctx.clock().now());
             }
         }
+    }
+}
+
+/// Until there may be something to read.
+async fn wait<C: StreamClient>(ctx: &Context<Shipper<C>>) {
+    let shipper = ctx.verticle();
+    if shipper.state.borrow().tracker.has_postponed() {
+        // Whether it is time or something has changed: both mean to look again.
+        let _either = ctx.clock().timeout(CROWDED_PAUSE, shipper.room.rung()).await;
+    } else {
+        shipper.room.rung().await;
     }
 }
 
@@ -56,10 +62,22 @@ async fn recount<C: StreamClient>(ctx: &Context<Shipper<C>>) {
     }
 }
 
-fn next<C: StreamClient>(shipper: &Shipper<C>) -> Option<(SegmentName, u64)> {
-    let state = shipper.state.borrow();
+fn next<C: StreamClient>(
+    shipper: &Shipper<C>,
+    now: Duration,
+    crowded_until: &mut Duration,
+) -> Option<(SegmentName, u64)> {
+    let state = &mut *shipper.state.borrow_mut();
     // What is not read before the end stays where it is: there is no time for more.
-    if state.flushing || !shipper.log.room().is_below(READ_PERCENT) { None } else { state.tracker.next_unread() }
+    if state.flushing || !shipper.log.room().is_below(READ_PERCENT) {
+        return None;
+    }
+    let let_go_may = now >= *crowded_until || !state.outbox.is_crowded();
+    if let Some(again) = state.tracker.resume(now, let_go_may, &state.progress) {
+        state.backlog.again(again);
+        *crowded_until = now + CROWDED_PAUSE;
+    }
+    state.tracker.next_unread()
 }
 
 async fn read<C: StreamClient>(
@@ -82,7 +100,8 @@ async fn read<C: StreamClient>(
 fn take_over<C: StreamClient>(ctx: &Context<Shipper<C>>, segment: SegmentName, chunk: Chunk) {
     let shipper = ctx.verticle();
     let metrics = shipper.log.metrics();
-    if let Some(damaged) = chunk.damaged {
+    let is_first = !shipper.state.borrow().tracker.is_read_again(segment);
+    if let Some(damaged) = chunk.damaged.filter(|_| is_first) {
         metrics.damaged_bytes.inc_by(damaged.bytes);
         let first = shipper.state.borrow_mut().tracker.damaged(segment);
         metrics.segments_damaged.inc_by(u64::from(first));
@@ -97,11 +116,12 @@ fn take_over<C: StreamClient>(ctx: &Context<Shipper<C>>, segment: SegmentName, c
     }
     count(shipper, segment, &records, chunk.end.is_some());
     metrics.read_back.inc_by(records.len() as u64);
-    metrics.read_back_known.inc_by((chunk.records - records.len()) as u64);
+    let known = if is_first { chunk.records - records.len() } else { 0 };
+    metrics.read_back_known.inc_by(known as u64);
     let held = shipper.log.room().take(records.len(), records.iter().map(Record::frame_bytes).sum());
     let came = records.len() as u64;
-    shipper.take_over(records.into_iter(), held, ctx.clock().now());
     shipper.state.borrow_mut().tracker.read(segment, came, chunk.next_offset, chunk.end.is_some());
+    shipper.take_over(records.into_iter(), held, ctx.clock().now());
     shipper.finished.ring();
 }
 
@@ -120,21 +140,33 @@ fn count<C: StreamClient>(shipper: &Shipper<C>, segment: SegmentName, records: &
     }
 }
 
-/// Whether the segment is not to be tried again.
-fn give_up<C: StreamClient>(shipper: &Shipper<C>, segment: SegmentName, error: &ReadError, tries: u32) -> bool {
-    let mut state = shipper.state.borrow_mut();
+/// The segment could not be read: it is tried again later, or left.
+fn not_read<C: StreamClient>(shipper: &Shipper<C>, segment: SegmentName, error: &ReadError, now: Duration) {
+    let state = &mut *shipper.state.borrow_mut();
     match error {
         ReadError::Gone => {
             tracing::error!(%segment, "a segment of the event log was removed before it was shipped");
-            state.backlog.ended(shipper.log.ledger(), segment, Reason::Gone);
+            let ledger = shipper.log.ledger();
+            state.backlog.ended(ledger, segment, Reason::Gone);
+            state.backlog.again(segment);
+            state.backlog.ended(ledger, segment, Reason::Gone);
             state.tracker.leave(segment);
         }
-        ReadError::Io(_) if tries < READ_TRIES_MAX => return false,
-        ReadError::Version(_) | ReadError::Io(_) => {
+        ReadError::Io(_) => {
+            let failures = state.tracker.failed(segment, |failures| now + read_pause(failures));
+            if failures == 1 {
+                shipper.log.metrics().files_unreadable.inc();
+            }
+            tracing::error!(%segment, %error, failures, "a segment cannot be read: it is tried again");
+        }
+        ReadError::Version(_) => {
             shipper.log.metrics().files_unreadable.inc();
             tracing::error!(%segment, %error, "a segment cannot be read: it stays as it is until the next start");
             state.tracker.leave(segment);
         }
     }
-    true
+}
+
+fn read_pause(failures: u32) -> Duration {
+    READ_PAUSE_MIN.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(READ_PAUSE_MAX)
 }

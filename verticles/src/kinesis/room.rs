@@ -20,6 +20,15 @@ pub struct Held {
     bytes: usize,
 }
 
+/// Room that nobody has taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Free {
+    /// For so many events.
+    pub events: usize,
+    /// For so many bytes of them.
+    pub bytes: usize,
+}
+
 impl Room {
     /// All of it free.
     pub fn new(events_max: usize, bytes_max: usize) -> Arc<Self> {
@@ -46,6 +55,14 @@ impl Room {
         self.events.load(Ordering::Relaxed)
     }
 
+    /// What is not taken.
+    pub fn free(&self) -> Free {
+        Free {
+            events: self.events_max.saturating_sub(self.events()),
+            bytes: self.bytes_max.saturating_sub(self.bytes.load(Ordering::Relaxed)),
+        }
+    }
+
     /// Whether at most this percentage of the room is taken, by events and by bytes.
     pub fn is_below(&self, percent: usize) -> bool {
         let below =
@@ -55,10 +72,26 @@ impl Room {
 }
 
 impl Held {
+    /// For how many events it is.
+    pub fn events(&self) -> usize {
+        self.events
+    }
+
     /// Adds what `other` holds to this.
     pub fn absorb(&mut self, mut other: Self) {
         self.events += std::mem::take(&mut other.events);
         self.bytes += std::mem::take(&mut other.bytes);
+    }
+
+    /// Takes more, even above the bound: for what is bounded in another way already.
+    pub fn take(&mut self, events: usize, bytes: usize) {
+        let more = self.room.take(events, bytes);
+        self.absorb(more);
+    }
+
+    /// What is free of the room this is a part of.
+    pub fn free(&self) -> Free {
+        self.room.free()
     }
 
     /// Gives a part back.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::batch::BatchLimits;
 use super::entry::Entry;
 use super::pacer::{Pacer, ShardRate};
+use super::room::Free;
 
 /// Entries for one shard - or, while the shards are not known, for any -: those that come now, and those that were read back from
 /// the log, each in the order they came.
@@ -53,6 +54,13 @@ impl ShardQueue {
         self.live.bytes + self.backlog.bytes
     }
 
+    /// Whether the records in them hold more than this part of what is free: one in so many.
+    pub fn holds_more_than(&self, free: Free, part: usize) -> bool {
+        let events = self.live.events + self.backlog.events;
+        let bytes = self.live.held_bytes + self.backlog.held_bytes;
+        events > free.events / part || bytes > free.bytes / part
+    }
+
     /// Since when the one waits that has waited longest.
     pub fn since(&self) -> Option<Duration> {
         [&self.live, &self.backlog].into_iter().filter_map(Queue::since).min()
@@ -60,10 +68,8 @@ impl ShardQueue {
 
     /// What came until now has waited long enough to wait a little more: it is in front of what was read back.
     pub fn becomes_backlog(&mut self) {
-        let live = std::mem::take(&mut self.live);
-        self.backlog.bytes += live.bytes;
-        let behind = std::mem::replace(&mut self.backlog.waiting, live.waiting);
-        self.backlog.waiting.extend(behind);
+        let behind = std::mem::replace(&mut self.backlog, std::mem::take(&mut self.live));
+        behind.waiting.into_iter().for_each(|(since, entry)| self.backlog.push_back(since, entry));
     }
 
     /// Everything that waits, in order, with the time since when.
@@ -78,18 +84,20 @@ impl ShardQueue {
 pub struct Queue {
     waiting: VecDeque<(Duration, Entry)>,
     bytes: usize,
+    events: usize,
+    held_bytes: usize,
 }
 
 impl Queue {
     /// Appends an entry that waits since then.
     pub fn push_back(&mut self, since: Duration, entry: Entry) {
-        self.bytes += entry.bytes();
+        self.count(&entry);
         self.waiting.push_back((since, entry));
     }
 
     /// Puts an entry in front.
     pub fn push_front(&mut self, since: Duration, entry: Entry) {
-        self.bytes += entry.bytes();
+        self.count(&entry);
         self.waiting.push_front((since, entry));
     }
 
@@ -99,9 +107,17 @@ impl Queue {
             && let Some((_, entry)) = self.waiting.pop_front_if(|(_, entry)| batch.has_room_for(entry))
         {
             self.bytes -= entry.bytes();
+            self.events -= entry.events();
+            self.held_bytes -= entry.held_bytes();
             pacer.sent(entry.bytes());
             batch.push(entry);
         }
+    }
+
+    fn count(&mut self, entry: &Entry) {
+        self.bytes += entry.bytes();
+        self.events += entry.events();
+        self.held_bytes += entry.held_bytes();
     }
 
     fn since(&self) -> Option<Duration> {

@@ -5,13 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adtrack_config::{KinesisConfig, RecordFormat};
+use adtrack_config::KinesisConfig;
 use adtrack_proto::bus::{AskHealth, EVENTS_HEALTH, Health, REPLAY, Replay, Replayed};
 use vertebra::{BoxError, Clock, Context, Failure, Handler, Verticle};
 
 use super::acks::Acks;
-use super::aggregate::{AggregateLimits, Aggregator};
-use super::batch::{BatchLimits, Batcher};
 use super::bell::Bell;
 use super::client::{PutError, StreamClient};
 use super::cursor::{self, Cursor, Left, NoteError};
@@ -19,10 +17,9 @@ use super::dead_letter::DeadLetters;
 use super::entry::Entry;
 use super::flow::{Flow, FlowLimits};
 use super::hand_over::{SHIP, ToShip};
-use super::hash_ranges::HashRanges;
 use super::ledger::{Backlog, Place, Tally};
 use super::log::EventLog;
-use super::pacer::ShardRate;
+use super::outbox::Outbox;
 use super::progress::{Progress, Step};
 use super::record::Record;
 use super::room::Held;
@@ -42,7 +39,8 @@ use crate::drain::unless;
 ///   the stream has is written down after each call, in a cursor, so that no more than that comes twice.
 /// * What comes in memory goes before what is read back, so that a backlog holds nobody up.
 /// * Each shard gets no more than it takes, as far as the shards are known; one that turns events away is left alone for a while,
-///   and the others go on, until its events have filled the memory that all share. That is no outage. In an outage - calls fail as a whole - one call goes at a time, and behind it more
+///   and the others go on: of its events no more are kept in memory than its share of it, and the newest wait in the log until
+///   it takes them. That is no outage. In an outage - calls fail as a whole - one call goes at a time, and behind it more
 ///   and more.
 /// * Order is kept within a batch; between batches only when a setting asks for it, and then within a partition key, for
 ///   events of one loop that come the same way, in memory or by the log.
@@ -60,9 +58,7 @@ pub struct Shipper<C> {
 /// What changes.
 #[derive(Debug)]
 pub(super) struct State {
-    /// What waits to be put together, in the format that does so.
-    pub(super) aggregator: Option<Aggregator>,
-    pub(super) batcher: Batcher,
+    pub(super) outbox: Outbox,
     pub(super) flow: Flow,
     pub(super) tracker: Tracker,
     pub(super) progress: Progress,
@@ -86,38 +82,19 @@ pub(super) struct State {
     pub(super) last_call: Option<Duration>,
     known_up: Option<bool>,
     trouble: Option<PutError>,
-    held: Held,
-}
-
-impl State {
-    /// Whether no event waits to be sent.
-    pub(super) fn is_idle(&self) -> bool {
-        self.batcher.is_empty() && self.aggregator.as_ref().is_none_or(Aggregator::is_empty)
-    }
 }
 
 impl<C: StreamClient> Shipper<C> {
     /// A shipper of this log.
     pub fn new(log: Arc<EventLog>, client: C) -> Self {
         let config = log.kinesis();
-        let limits = BatchLimits {
-            entries_max: config.batch_records_max,
-            bytes_max: config.batch_bytes_max,
-            linger: config.linger,
-        };
-        let aggregates = AggregateLimits { bytes_max: config.aggregate_bytes_max, linger: config.linger };
-        let aggregator =
-            (config.format == RecordFormat::Aggregated).then(|| Aggregator::new(aggregates, HashRanges::unknown()));
-        let rate = ShardRate { entries_per_s: config.shard_records_per_s, bytes_per_s: config.shard_bytes_per_s };
-        let batcher = Batcher::new(limits, rate);
         let flow = FlowLimits {
             calls_max: config.in_flight_max,
             backoff_min: config.backoff_min,
             backoff_max: config.backoff_max,
         };
         let state = State {
-            aggregator,
-            batcher: if config.ordered { batcher.ordered() } else { batcher },
+            outbox: Outbox::new(config, log.room().take(0, 0)),
             flow: Flow::new(flow),
             tracker: Tracker::default(),
             progress: Progress::default(),
@@ -135,7 +112,6 @@ impl<C: StreamClient> Shipper<C> {
             last_call: None,
             known_up: None,
             trouble: None,
-            held: log.room().take(0, 0),
         };
         let state = RefCell::new(state);
         Self {
@@ -153,39 +129,56 @@ impl<C: StreamClient> Shipper<C> {
         self.log.kinesis()
     }
 
-    /// Takes over records with the room they take; gives how many there are.
-    pub(super) fn take_over(&self, records: impl Iterator<Item = Record>, held: Held, now: Duration) -> usize {
+    /// Takes over records with the room they take. The tracker knows of them already.
+    pub(super) fn take_over(&self, records: impl Iterator<Item = Record>, held: Held, now: Duration) {
         let state = &mut *self.state.borrow_mut();
-        let mut came = 0;
-        for record in records {
-            came += 1;
-            match &mut state.aggregator {
-                Some(aggregator) => aggregator.push(record, now, |entry, since| state.batcher.push(entry, since)),
-                None => state.batcher.push(Entry::single(record), now),
-            }
-        }
-        state.held.absorb(held);
+        state.outbox.set_may_crowd_out(state.tracker.all_let_go() < self.log.let_go_events_max());
+        state.outbox.push(records, held, now);
+        self.let_go(state, now);
         self.work.ring();
         self.gauge();
-        came
+    }
+
+    /// What was crowded out is in the log alone again, and is read back when there is room for it.
+    pub(super) fn let_go(&self, state: &mut State, now: Duration) {
+        let crowded_out = state.outbox.take_crowded_out();
+        if crowded_out.is_empty() {
+            return;
+        }
+        let ledger = self.log.ledger();
+        let mut events = 0;
+        for entry in crowded_out {
+            // A segment that is not there any more, or cannot be read, does not give it back.
+            if !entry.records().iter().all(|record| state.tracker.has(record.segment())) {
+                state.outbox.keep(entry, now);
+                continue;
+            }
+            for record in entry.records() {
+                let (account, bytes) = (ledger.account_of(record.customer_id()), record.frame_bytes() as i64);
+                state.settling.add(account, 1, bytes);
+                state.backlog.let_go(record.segment(), account, bytes);
+                state.tracker.let_go(record.segment(), 1);
+            }
+            events += entry.events() as u64;
+        }
+        let parts = state.settling.take();
+        ledger.came(Place::Spooled, &parts);
+        ledger.left(Place::InFlight, &parts);
+        state.settling.reuse(parts);
+        self.log.metrics().let_go.inc_by(events);
+        self.room.ring();
     }
 
     /// Takes entries back that a call did not store; they go with the next ones.
     pub(super) fn give_back(&self, entries: Vec<Entry>, now: Duration) {
-        self.state.borrow_mut().batcher.give_back(entries, now);
+        self.state.borrow_mut().outbox.give_back(entries, now);
         self.work.ring();
     }
 
     /// The shards of the stream are these.
     pub(super) fn set_shards(&self, map: Option<ShardMap>) {
         let shards = map.as_ref().map_or(0, |map| map.shards().len());
-        let ranges = map.as_ref().map(|map| HashRanges::new(map.shards().iter().map(|shard| shard.first_hash_key)));
-        let state = &mut *self.state.borrow_mut();
-        if state.batcher.set_shards(map) {
-            // Shards that are not known any more are taken to be as they were.
-            if let (Some(aggregator), Some(ranges)) = (&mut state.aggregator, ranges) {
-                aggregator.set_ranges(ranges, |entry, since| state.batcher.push(entry, since));
-            }
+        if self.state.borrow_mut().outbox.set_shards(map) {
             tracing::info!(shards, "the shards of the stream");
             self.log.metrics().shards.set(i64::try_from(shards).unwrap_or(i64::MAX));
             self.work.ring();
@@ -194,7 +187,7 @@ impl<C: StreamClient> Shipper<C> {
 
     /// Takes an entry apart; its records go in its place.
     pub(super) fn take_apart(&self, entry: Entry, now: Duration) {
-        self.state.borrow_mut().batcher.take_apart(entry, now);
+        self.state.borrow_mut().outbox.take_apart(entry, now);
         self.work.ring();
     }
 
@@ -203,22 +196,17 @@ impl<C: StreamClient> Shipper<C> {
         let records = || entries.iter().flat_map(Entry::records);
         let (ledger, step) = (self.log.ledger(), Step::of(records()));
         let mut state = self.state.borrow_mut();
-        entries.iter().for_each(|entry| state.batcher.settled(entry));
-        let (mut settled, mut bytes) = (0, 0);
+        entries.iter().for_each(|entry| state.outbox.settled(entry));
         for record in records() {
             state.tracker.settled(record.segment(), 1);
             state.acks.refused(record.id());
-            settled += 1;
-            let frame = record.frame_bytes();
-            bytes += frame;
-            state.settling.add(ledger.account_of(record.customer_id()), 1, frame as i64);
+            state.settling.add(ledger.account_of(record.customer_id()), 1, record.frame_bytes() as i64);
         }
         let parts = state.settling.take();
         ledger.came(place, &parts);
         ledger.left(Place::InFlight, &parts);
         ledger.release(&parts);
         state.settling.reuse(parts);
-        state.held.release(settled, bytes);
         state.progress.settled(&step);
         let State { cursor, progress, .. } = &mut *state;
         let noted = cursor.settled(&step, progress, unix_ms(clock));
@@ -287,7 +275,7 @@ impl<C: StreamClient> Shipper<C> {
     /// Whether everything in memory is shipped and everything superfluous removed.
     fn is_done(&self) -> bool {
         let state = self.state.borrow();
-        let shipped = state.is_idle() && state.in_flight == 0;
+        let shipped = state.outbox.is_idle() && state.in_flight == 0;
         shipped && !state.cleaning && !state.tracker.has_finished()
     }
 
@@ -371,13 +359,12 @@ impl<C: StreamClient> Handler<ToShip> for Shipper<C> {
     async fn handle(&self, message: ToShip, ctx: &Context<Self>) -> Result<(), Failure> {
         match message {
             ToShip::Events { segment, offset, frames, held, acks } => {
-                self.state.borrow_mut().acks.add(acks);
-                let records = self.take_over(
-                    Record::all_in(frames, segment, offset, self.config().partition_key),
-                    held,
-                    ctx.clock().now(),
-                );
-                self.state.borrow_mut().tracker.came(segment, records as u64);
+                let mut state = self.state.borrow_mut();
+                state.acks.add(acks);
+                state.tracker.came(segment, held.events() as u64);
+                drop(state);
+                let records = Record::all_in(frames, segment, offset, self.config().partition_key);
+                self.take_over(records, held, ctx.clock().now());
             }
             ToShip::Closed { segment, unread_from, counted } => {
                 let mut state = self.state.borrow_mut();

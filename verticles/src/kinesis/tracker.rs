@@ -1,14 +1,22 @@
 //! Which segments still hold something the stream does not have. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
+use super::progress::Progress;
 use super::spool::name::SegmentName;
 
 /// Every segment that is not finished: how many of its records have come, how many are settled, what is to be read yet.
+///
+/// A record that has come can be let go again: it is in the log alone then. When all others of its segment are settled or let go, the
+/// segment is read once more, and what is not settled is what was let go.
 #[derive(Debug, Default)]
 pub struct Tracker {
     segments: BTreeMap<SegmentName, Segment>,
     unread: BTreeSet<SegmentName>,
+    // To be read, too, but later. Each is in one of the two at most.
+    postponed: VecDeque<Postponed>,
+    let_go: u64,
     finished: VecDeque<(SegmentName, Fate)>,
 }
 
@@ -16,9 +24,26 @@ pub struct Tracker {
 struct Segment {
     came: u64,
     settled: u64,
+    // Of those settled: what was let go, and is to be read again.
+    let_go: u64,
     closed: bool,
     read_from: u64,
+    failures: u32,
+    is_to_be_read: bool,
+    is_read_again: bool,
     damaged: bool,
+}
+
+#[derive(Debug)]
+struct Postponed {
+    name: SegmentName,
+    why: Why,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Why {
+    LetGo,
+    Failed { not_before: Duration },
 }
 
 /// What becomes of a finished segment.
@@ -47,9 +72,15 @@ impl Tracker {
         segment.closed = true;
         if let Some(offset) = unread_from {
             segment.read_from = offset;
+            segment.is_to_be_read = true;
             self.unread.insert(name);
         }
         self.finish(name);
+    }
+
+    /// Whether it is known, and not finished.
+    pub fn has(&self, name: SegmentName) -> bool {
+        self.segments.contains_key(&name)
     }
 
     /// So many of its records have been handed over.
@@ -63,6 +94,48 @@ impl Tracker {
         self.segments.get(name).map(|segment| (*name, segment.read_from))
     }
 
+    /// Puts one that was postponed, and is older than all that are to be read now, among these: one that could not be read when its time
+    /// has come, and, if they may, one whose records were let go. Gives it when it is one of the latter.
+    pub fn resume(&mut self, now: Duration, let_go_may: bool, progress: &Progress) -> Option<SegmentName> {
+        let first = self.unread.first().copied();
+        let may = |postponed: &Postponed| {
+            let is_time = match postponed.why {
+                Why::LetGo => let_go_may,
+                Why::Failed { not_before } => now >= not_before,
+            };
+            is_time && first.is_none_or(|first| postponed.name < first)
+        };
+        let place = self.postponed.iter().position(may)?;
+        let Postponed { name, why } = self.postponed.remove(place)?;
+        self.unread.insert(name);
+        let Why::LetGo = why else { return None };
+        let segment = self.segments.get_mut(&name)?;
+        segment.read_from = progress.read_from(name);
+        segment.is_read_again = true;
+        self.let_go -= std::mem::take(&mut segment.let_go);
+        Some(name)
+    }
+
+    /// Whether a segment was postponed.
+    pub fn has_postponed(&self) -> bool {
+        !self.postponed.is_empty()
+    }
+
+    /// Whether it is read for another time: what was said of it when it was read first is not to be said again.
+    pub fn is_read_again(&self, name: SegmentName) -> bool {
+        self.segments.get(&name).is_some_and(|segment| segment.is_read_again)
+    }
+
+    /// It could not be read now: others go first until `not_before` says, which is told how often that has happened to this one.
+    pub fn failed(&mut self, name: SegmentName, not_before: impl FnOnce(u32) -> Duration) -> u32 {
+        let Some(segment) = self.segments.get_mut(&name) else { return 0 };
+        segment.failures = segment.failures.saturating_add(1);
+        if self.unread.remove(&name) {
+            self.postponed.push_back(Postponed { name, why: Why::Failed { not_before: not_before(segment.failures) } });
+        }
+        segment.failures
+    }
+
     /// Some of it is damaged; gives whether that was not known yet.
     pub fn damaged(&mut self, name: SegmentName) -> bool {
         self.segments.get_mut(&name).is_some_and(|segment| !std::mem::replace(&mut segment.damaged, true))
@@ -73,7 +146,9 @@ impl Tracker {
         let Some(segment) = self.segments.get_mut(&name) else { return };
         segment.came += records;
         segment.read_from = next_offset;
+        segment.failures = 0;
         if at_end {
+            segment.is_to_be_read = false;
             self.unread.remove(&name);
             self.finish(name);
         }
@@ -87,10 +162,26 @@ impl Tracker {
         }
     }
 
+    /// So many of its records that had come are in the log alone again.
+    pub fn let_go(&mut self, name: SegmentName, records: u64) {
+        if let Some(segment) = self.segments.get_mut(&name) {
+            segment.let_go += records;
+            self.let_go += records;
+            self.settled(name, records);
+        }
+    }
+
+    /// How many records have been let go, and are not being read again yet.
+    pub fn all_let_go(&self) -> u64 {
+        self.let_go
+    }
+
     /// It cannot be read: it stays as it is until the next start.
     pub fn leave(&mut self, name: SegmentName) {
         self.unread.remove(&name);
-        self.segments.remove(&name);
+        if let Some(segment) = self.segments.remove(&name) {
+            self.let_go -= segment.let_go;
+        }
     }
 
     /// The next segment that has become superfluous; each is given once.
@@ -105,14 +196,14 @@ impl Tracker {
 
     /// The oldest segment that holds something unsettled, or may.
     pub fn oldest(&self) -> Option<SegmentName> {
-        let mut unsettled = self.segments.iter().filter(|(_, segment)| segment.came > segment.settled);
-        let oldest = unsettled.next().map(|(name, _)| *name);
-        oldest.into_iter().chain(self.unread.first().copied()).min()
+        let is_unsettled = |segment: &Segment| segment.came > segment.settled || segment.let_go > 0;
+        let unsettled = self.segments.iter().find(|(_, segment)| is_unsettled(segment) || segment.is_to_be_read);
+        unsettled.map(|(name, _)| *name)
     }
 
     /// How many segments are to be read yet.
     pub fn unread(&self) -> usize {
-        self.unread.len()
+        self.unread.len() + self.postponed.len()
     }
 
     /// Whether finished segments wait to be dealt with.
@@ -121,12 +212,17 @@ impl Tracker {
     }
 
     fn finish(&mut self, name: SegmentName) {
-        let Some(segment) = self.segments.get(&name) else { return };
-        if segment.closed && segment.came == segment.settled && !self.unread.contains(&name) {
-            let fate = if segment.damaged { Fate::SetAside } else { Fate::Remove };
-            self.segments.remove(&name);
-            self.finished.push_back((name, fate));
+        let Some(segment) = self.segments.get_mut(&name) else { return };
+        if !segment.closed || segment.came != segment.settled || segment.is_to_be_read {
+            return;
         }
+        if segment.let_go > 0 {
+            segment.is_to_be_read = true;
+            return self.postponed.push_back(Postponed { name, why: Why::LetGo });
+        }
+        let fate = if segment.damaged { Fate::SetAside } else { Fate::Remove };
+        self.segments.remove(&name);
+        self.finished.push_back((name, fate));
     }
 }
 
@@ -135,6 +231,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::kinesis::progress::Step;
+    use crate::kinesis::record::tests::record;
 
     fn name(seq: u32) -> SegmentName {
         SegmentName { created_ms: 1, event_loop: 0, seq }
@@ -216,6 +314,53 @@ mod tests {
         tracker.leave(name(1));
         tracker.settled(name(1), 2);
         assert_eq!((tracker.next_unread(), tracker.take_finished()), (None, None));
+    }
+
+    #[test]
+    fn what_was_let_go_is_read_once_more_when_the_others_are_settled() {
+        let (mut tracker, mut progress) = (Tracker::default(), Progress::default());
+        tracker.came(name(1), 5);
+        tracker.let_go(name(1), 2);
+        assert_eq!((tracker.all_let_go(), tracker.oldest()), (2, Some(name(1))));
+        tracker.closed(name(1), None);
+        tracker.settled(name(1), 2);
+        assert_eq!(tracker.resume(Duration::MAX, true, &progress), None, "one is on its way yet");
+        tracker.settled(name(1), 1);
+        assert_eq!((tracker.take_finished(), tracker.unread(), tracker.has_postponed()), (None, 1, true));
+        assert_eq!((tracker.resume(Duration::MAX, false, &progress), tracker.next_unread()), (None, None));
+        progress.settled(&Step::of([record("a")].iter()));
+        assert_eq!(tracker.resume(Duration::ZERO, true, &progress), Some(name(1)));
+        assert_eq!((tracker.next_unread(), tracker.all_let_go()), (Some((name(1), progress.read_from(name(1)))), 0));
+        assert!(tracker.is_read_again(name(1)));
+        tracker.read(name(1), 2, 99, true);
+        tracker.let_go(name(1), 1);
+        tracker.settled(name(1), 1);
+        assert_eq!(tracker.resume(Duration::ZERO, true, &progress), Some(name(1)), "and once more");
+        tracker.read(name(1), 1, 99, true);
+        tracker.settled(name(1), 1);
+        assert_eq!((tracker.take_finished(), tracker.all_let_go()), (Some((name(1), Fate::Remove)), 0));
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_waits_for_its_time_and_others_go_first() {
+        let (mut tracker, progress) = (Tracker::default(), Progress::default());
+        tracker.found(name(1), 7);
+        tracker.found(name(2), 0);
+        let second = Duration::from_secs(1);
+        assert_eq!(tracker.failed(name(1), |failures| failures * second), 1);
+        tracker.resume(Duration::ZERO, true, &progress);
+        assert_eq!(tracker.next_unread(), Some((name(2), 0)));
+        tracker.resume(second, false, &progress);
+        assert_eq!((tracker.next_unread(), tracker.has_postponed()), (Some((name(1), 7)), false));
+        assert_eq!(tracker.failed(name(1), |failures| failures * second), 2);
+        tracker.resume(second, true, &progress);
+        assert_eq!((tracker.next_unread(), tracker.unread()), (Some((name(2), 0)), 2));
+        tracker.resume(2 * second, true, &progress);
+        tracker.read(name(1), 0, 9, true);
+        assert_eq!(
+            (tracker.take_finished(), tracker.next_unread()),
+            (Some((name(1), Fate::Remove)), Some((name(2), 0)))
+        );
     }
 
     proptest! {

@@ -48,6 +48,7 @@ impl Counted {
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     segments: BTreeMap<SegmentName, Segment>,
+    let_go: BTreeMap<SegmentName, Counted>,
 }
 
 #[derive(Debug, Default)]
@@ -96,6 +97,18 @@ impl Backlog {
         ledger.came(Place::InFlight, found.parts());
         ledger.came(came, found.parts());
         ledger.hold(found.parts());
+    }
+
+    /// A record that was in memory is in the log alone again; the caller counts it as spooled.
+    pub(crate) fn let_go(&mut self, segment: SegmentName, account: AccountId, bytes: i64) {
+        self.let_go.entry(segment).or_default().add(0, &[Part { account, events: 1, bytes }]);
+    }
+
+    /// It is read once more, for what was let go.
+    pub(crate) fn again(&mut self, segment: SegmentName) {
+        if let Some(counted) = self.let_go.remove(&segment) {
+            self.segments.insert(segment, Segment { counted, is_replayed: false });
+        }
     }
 
     /// It has been read to its end, or cannot be read any more: what was counted and did not come is dropped.

@@ -6,6 +6,7 @@ mod cursor;
 mod durability;
 mod intake;
 mod ledger;
+mod reading;
 mod replay;
 mod shards;
 mod shipper;

@@ -1,5 +1,8 @@
 //! Shards that are full, that become others, and a service that is not there for a while.
 
+use adtrack_config::RecordFormat;
+use adtrack_proto::bus::Account;
+
 use super::*;
 use crate::kinesis::client::PutError;
 use crate::kinesis::tests::stream::Answer;
@@ -27,8 +30,7 @@ fn a_full_shard_is_left_alone_with_growing_pauses_while_the_others_go_on_and_is_
         let run = fixture.run(&rt).await;
         listed(&rt, &run, 2).await;
         track_together(&rt, ids(0..2_000)).await;
-        let in_first = |id: &String| fixture.stream.shard_of(id).is_some_and(|shard| shard.0 == 0);
-        let fine = ids(0..2_000).into_iter().filter(in_first).count();
+        let fine = fine(&fixture, &ids(0..2_000));
         until(&rt, "those of the other shard are there", || fixture.stream.stored().len() == fine).await;
         assert!(rt.elapsed() < SECOND, "{:?}", rt.elapsed());
         rt.clock().sleep(60 * SECOND).await;
@@ -149,6 +151,118 @@ fn the_age_of_the_oldest_event_grows_in_an_outage_and_goes_with_it() {
         assert!((88..=91).contains(&age), "{age}");
         fixture.stream.always(None);
         until(&rt, "nothing waits", || run.metrics.oldest_seconds.get() == 0).await;
+        run.stop(&rt).await;
+    });
+}
+
+/// Those of these events that go to the shard which is not the second of the two.
+fn fine(fixture: &Fixture, ids: &[String]) -> usize {
+    ids.iter().filter(|id| fixture.stream.shard_of(id).is_some_and(|shard| shard.0 == 0)).count()
+}
+
+/// A second shard that takes nothing while four times as much comes as there is room for.
+async fn crowd(rt: &TestRuntime, fixture: &Fixture, run: &Run) -> Vec<String> {
+    fixture.stream.set_full([1]);
+    listed(rt, run, 2).await;
+    let all = ids(0..8_000);
+    for (nth, some) in all.chunks(200).enumerate() {
+        let (accepted, refused) = track_together(rt, some.iter().cloned()).await;
+        assert_eq!((accepted.len(), refused.len()), (200, 0));
+        let come = fine(fixture, &all[..200 * (nth + 1)]);
+        let asked = rt.elapsed();
+        until(rt, "those of the other shard are there", || run.metrics.shipped.get() == come as u64).await;
+        let waited = rt.elapsed() - asked;
+        assert!(waited <= Duration::from_millis(100), "they have waited for {waited:?}");
+        rt.clock().sleep(Duration::from_millis(100)).await;
+    }
+    assert!(run.log.room().events() < 1_000, "{} of 2,000 places are taken", run.log.room().events());
+    assert_eq!(run.metrics.disk_mode_entered.get(), 0);
+    assert!(run.metrics.let_go.get() > 3_000);
+    all
+}
+
+fn crowded_fixture() -> Fixture {
+    let mut fixture = Fixture::with_stream();
+    fixture.kinesis.queue_events_max = 2_000;
+    fixture.stream.set_shards(TWO);
+    fixture
+}
+
+fn delivered(fixture: &Fixture) -> Vec<String> {
+    let mut ids: Vec<String> = fixture
+        .stream
+        .entries()
+        .iter()
+        .flat_map(|entry| entry.records().iter().map(|record| record.id().to_owned()))
+        .collect();
+    ids.sort();
+    ids
+}
+
+#[test]
+fn a_shard_that_takes_nothing_has_its_share_of_the_memory_and_holds_nobody_up() {
+    for format in [RecordFormat::Record, RecordFormat::Aggregated] {
+        TestRuntime::paused(move |rt| async move {
+            let mut fixture = crowded_fixture();
+            fixture.kinesis.format = format;
+            fixture.kinesis.aggregate_bytes_max = 2_000;
+            let run = fixture.run(&rt).await;
+            let all = crowd(&rt, &fixture, &run).await;
+            rt.clock().sleep(10 * SECOND).await;
+            let held = run.metrics.ledger.report().total;
+            assert_eq!(held.in_flight + held.spooled, 8_000 - fine(&fixture, &all) as i64);
+            assert!(held.spooled > 3_000, "{held:?}");
+
+            fixture.stream.set_full([]);
+            let begun = rt.elapsed();
+            until(&rt, "all are there", || run.metrics.shipped.get() == 8_000).await;
+            let took = rt.elapsed() - begun;
+            assert!(took < 10 * SECOND, "{took:?}");
+            until(&rt, "the log is empty", || fixture.segments() == 0).await;
+            assert_eq!(delivered(&fixture), all, "each once");
+            assert!(run.log.room().is_below(0));
+            assert!(run.metrics.ledger.differences().is_empty());
+            let account = Account { accepted: 8_000, delivered: 8_000, ..Account::default() };
+            assert_eq!(run.metrics.ledger.report().total, account);
+            run.stop(&rt).await;
+        });
+    }
+}
+
+#[test]
+fn what_was_let_go_is_there_after_a_kill_and_what_the_others_have_does_not_come_twice() {
+    TestRuntime::paused(|rt| async move {
+        let fixture = crowded_fixture();
+        let run = fixture.run(&rt).await;
+        let all = crowd(&rt, &fixture, &run).await;
+        run.kill(&rt).await;
+        fixture.stream.set_full([]);
+        let run = fixture.run(&rt).await;
+        until(&rt, "the log is empty", || fixture.segments() == 0).await;
+        assert_eq!(delivered(&fixture), all, "each once");
+        run.stop(&rt).await;
+    });
+}
+
+#[test]
+fn no_more_is_let_go_than_may_be_remembered_and_then_the_others_wait_with_it() {
+    TestRuntime::paused(|rt| async move {
+        let mut fixture = crowded_fixture();
+        fixture.events.memory_bytes_max = 1_048_576;
+        fixture.stream.set_full([1]);
+        let run = fixture.run(&rt).await;
+        listed(&rt, &run, 2).await;
+        for some in ids(0..16_000).chunks(200) {
+            track_together(&rt, some.iter().cloned()).await;
+            rt.clock().sleep(Duration::from_millis(30)).await;
+        }
+        let let_go = run.metrics.let_go.get();
+        assert!((2_048..2_048 + 200).contains(&let_go), "{let_go}");
+        assert!(run.metrics.disk_mode_entered.get() > 0);
+        fixture.stream.set_full([]);
+        until(&rt, "all are there", || run.metrics.shipped.get() == 16_000).await;
+        until(&rt, "the log is empty", || fixture.segments() == 0).await;
+        assert_eq!(delivered(&fixture), ids(0..16_000), "each once");
         run.stop(&rt).await;
     });
 }
