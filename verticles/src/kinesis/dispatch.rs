@@ -7,6 +7,7 @@ use vertebra::Context;
 
 use super::batch::Take;
 use super::client::{Outcome, PutError, StreamClient};
+use super::dead::Dead;
 use super::entry::{self, Entry};
 use super::flow::Permit;
 use super::ledger::Place;
@@ -165,7 +166,7 @@ impl<C: StreamClient> UnderWay<C> {
         let progress = !judged.stored.is_empty();
         let mut again = Again { groups: judged.again, pause: judged.pause, progress };
         if !judged.dead.is_empty() {
-            self.bury(judged.dead, judged.trouble.as_ref(), &mut again).await;
+            self.bury(judged.dead, &mut again).await;
         }
         for group in again.groups.iter().chain([&judged.back, &judged.turned_away]) {
             let retried = Count::of(group);
@@ -201,19 +202,18 @@ impl<C: StreamClient> UnderWay<C> {
     }
 
     /// Keeps records that are refused for good in their file; those that cannot be kept there are tried again.
-    async fn bury(&self, dead: Vec<Entry>, trouble: Option<&PutError>, again: &mut Again) {
+    async fn bury(&self, dead: Vec<Dead>, again: &mut Again) {
         let shipper = self.ctx.verticle();
         let now_ms = u64::try_from(self.ctx.clock().unix_ms()).unwrap_or(0);
-        let reason = trouble.map_or_else(|| "longer than a record may be".to_owned(), ToString::to_string);
         let mut kept = Vec::new();
-        for entry in dead {
+        for Dead { entry, why } in dead {
             let keeping = shipper.state.borrow_mut().dead_letters.keep(&entry, now_ms);
             match keeping {
                 Ok(bytes) => {
                     shipper.log.kept(bytes);
                     tracing::error!(
                         id = entry.records().first().map(Record::id),
-                        reason,
+                        reason = %why,
                         "the stream refuses an event: it is kept in a .dead file"
                     );
                     kept.push(entry);

@@ -32,6 +32,7 @@ mod budget;
 mod cleanup;
 pub mod client;
 mod cursor;
+pub mod dead;
 mod dead_letter;
 mod dispatch;
 pub mod entry;

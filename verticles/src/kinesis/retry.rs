@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::client::{Outcome, PutError};
+use super::dead::{Dead, Why};
 use super::entry::{self, Entry};
 use super::shard::ShardId;
 
@@ -21,7 +22,7 @@ pub struct Judged {
     /// To be taken apart, so that their records are sent again each as an entry of its own.
     pub apart: Vec<Entry>,
     /// The stream will never take them; each of one record.
-    pub dead: Vec<Entry>,
+    pub dead: Vec<Dead>,
     /// How many were turned away because the stream is at its limit.
     pub throttled: Count,
     /// Whether to wait before sending `again`.
@@ -76,7 +77,12 @@ pub fn judge(sent: Vec<Entry>, answer: Result<Vec<Outcome>, PutError>, tries: u3
 /// Entries longer than an entry may be, which are not to be sent: those of several records are taken apart, and a record
 /// alone is never taken.
 pub fn oversized(entries: Vec<Entry>) -> Judged {
-    let (dead, apart) = entries.into_iter().partition(|entry| entry.events() == 1);
+    given_up(entries, &Why::TooLong)
+}
+
+fn given_up(entries: Vec<Entry>, why: &Why) -> Judged {
+    let (alone, apart): (Vec<Entry>, _) = entries.into_iter().partition(|entry| entry.events() == 1);
+    let dead = alone.into_iter().map(|entry| Dead { entry, why: why.clone() }).collect();
     Judged { dead, apart, ..Judged::default() }
 }
 
@@ -107,8 +113,8 @@ fn each_by_its_outcome(sent: Vec<Entry>, outcomes: &[Outcome]) -> Judged {
     judged
 }
 
-fn refused(mut sent: Vec<Entry>, trouble: PutError, tries: u32, proven: bool) -> Judged {
-    let trouble = Some(trouble);
+fn refused(mut sent: Vec<Entry>, refusal: PutError, tries: u32, proven: bool) -> Judged {
+    let trouble = Some(refusal.clone());
     if sent.len() > 1 {
         let second = sent.split_off(sent.len() / 2);
         // The halves are new calls: nothing has been learned that a pause would help.
@@ -117,7 +123,7 @@ fn refused(mut sent: Vec<Entry>, trouble: PutError, tries: u32, proven: bool) ->
     if !proven && tries + 1 < LONE_REFUSALS_MAX {
         return Judged { again: vec![sent], pause: true, trouble, ..Judged::default() };
     }
-    Judged { trouble, ..oversized(sent) }
+    Judged { trouble, ..given_up(sent, &Why::Refused(refusal)) }
 }
 
 /// How long to wait before the next call: exponential from `min` to `max`, with full jitter above `min`, so that calls
@@ -144,6 +150,10 @@ mod tests {
 
     fn refusal() -> Result<Vec<Outcome>, PutError> {
         Err(PutError::Refused("too long".into()))
+    }
+
+    fn refused_for_good(id: &str) -> Vec<Dead> {
+        vec![Dead { entry: entry(id), why: Why::Refused(PutError::Refused("too long".into())) }]
     }
 
     #[test]
@@ -190,7 +200,7 @@ mod tests {
         let judged = judge(entries(&["a", "b", "c"]), refusal(), 50, true);
         assert_eq!(judged.again, [entries(&["a"]), entries(&["b", "c"])]);
         assert!(!judged.pause && judged.dead.is_empty());
-        assert_eq!(judge(entries(&["a"]), refusal(), 0, true).dead, entries(&["a"]));
+        assert_eq!(judge(entries(&["a"]), refusal(), 0, true).dead, refused_for_good("a"));
     }
 
     #[test]
@@ -199,7 +209,8 @@ mod tests {
         assert_eq!((judged.apart, judged.dead.len(), judged.again.len()), (vec![several(&["a", "b"])], 0, 0));
         assert!(judged.trouble.is_some());
         let judged = oversized(vec![several(&["a", "b"]), entry("c")]);
-        assert_eq!((judged.apart, judged.dead), (vec![several(&["a", "b"])], entries(&["c"])));
+        let too_long = Dead { entry: entry("c"), why: Why::TooLong };
+        assert_eq!((judged.apart, judged.dead), (vec![several(&["a", "b"])], vec![too_long]));
     }
 
     #[test]
@@ -216,7 +227,7 @@ mod tests {
         for tries in 0..9 {
             assert_eq!(judge(entries(&["a"]), refusal(), tries, false).again, [entries(&["a"])]);
         }
-        assert_eq!(judge(entries(&["a"]), refusal(), 9, false).dead, entries(&["a"]));
+        assert_eq!(judge(entries(&["a"]), refusal(), 9, false).dead, refused_for_good("a"));
     }
 
     #[test]
@@ -262,7 +273,8 @@ mod tests {
             prop_assert!(in_order(&judged.stored) && in_order(&judged.apart));
             prop_assert!(in_order(&judged.back) && in_order(&judged.turned_away));
             let entries = judged.stored.into_iter().chain(judged.again.into_iter().flatten()).chain(judged.apart);
-            let entries = entries.chain(judged.dead).chain(judged.back).chain(judged.turned_away);
+            let dead = judged.dead.into_iter().map(|dead| dead.entry);
+            let entries = entries.chain(dead).chain(judged.back).chain(judged.turned_away);
             let mut after: Vec<Record> = entries.flat_map(Entry::into_records).collect();
             after.sort_by_key(index);
             prop_assert_eq!(after, sent.into_iter().flat_map(Entry::into_records).collect::<Vec<_>>());

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod aggregated;
+mod burial;
 mod cursor;
 mod durability;
 mod intake;
