@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use vertebra::Context;
 
+use super::burial;
 use super::client::StreamClient;
 use super::cursor;
 use super::shipper::Shipper;
@@ -18,6 +19,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Cleans up as long as the instance lives.
 pub(super) async fn run<C: StreamClient>(ctx: Context<Shipper<C>>) {
     let shipper = ctx.verticle();
+    let mut bury_at = Duration::ZERO;
     loop {
         if shipper.log.keeps_too_much()
             && let Err(error) = drop_oldest_kept(&ctx).await
@@ -26,9 +28,16 @@ pub(super) async fn run<C: StreamClient>(ctx: Context<Shipper<C>>) {
             ctx.clock().sleep(PAUSE).await;
         }
         remove_cursors(&ctx).await;
+        let waits = shipper.state.borrow().dead_letters.waits();
+        if waits && ctx.clock().now() >= bury_at {
+            shipper.state.borrow_mut().cleaning = true;
+            burial::again(&ctx).await;
+            shipper.state.borrow_mut().cleaning = false;
+            bury_at = ctx.clock().now() + burial::AGAIN;
+        }
         let next = shipper.state.borrow_mut().tracker.take_finished();
         let Some((segment, fate)) = next else {
-            shipper.finished.rung().await;
+            something_to_do(&ctx).await;
             continue;
         };
         shipper.state.borrow_mut().cleaning = true;
@@ -48,6 +57,17 @@ pub(super) async fn run<C: StreamClient>(ctx: Context<Shipper<C>>) {
                 ctx.clock().sleep(PAUSE).await;
             }
         }
+    }
+}
+
+async fn something_to_do<C: StreamClient>(ctx: &Context<Shipper<C>>) {
+    let shipper = ctx.verticle();
+    let waits = shipper.state.borrow().dead_letters.waits();
+    if waits {
+        // Whether it is time to bury again or a segment is finished: both mean to look.
+        let _either = ctx.clock().timeout(burial::AGAIN, shipper.finished.rung()).await;
+    } else {
+        shipper.finished.rung().await;
     }
 }
 

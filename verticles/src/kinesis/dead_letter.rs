@@ -1,7 +1,9 @@
 //! Records the stream refuses for good: kept in a file of their own, so that they are neither lost nor in the way.
 
+use std::collections::VecDeque;
 use std::io;
 
+use super::dead::Dead;
 use super::entry::Entry;
 use super::spool::name::{Kind, SegmentName};
 use super::spool::segment;
@@ -14,6 +16,11 @@ use super::spool::writer::{AppendError, Unsynced, Writer};
 #[derive(Debug)]
 pub(crate) struct DeadLetters {
     writer: Writer,
+    // In the order in which they came. Bounded by the room in memory that each of them holds.
+    waiting: VecDeque<Dead>,
+    // Whether the last one could not be kept, and nobody has asked to try again.
+    stuck: bool,
+    fails: bool,
 }
 
 /// The longest file; half of the bound if that is less, so that the open one never has to go.
@@ -22,7 +29,8 @@ const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 impl DeadLetters {
     /// In this folder. Nothing is opened before the first record.
     pub(crate) fn new(folder: &std::path::Path, kept_bytes_max: u64) -> Self {
-        Self { writer: Writer::new(folder, 0, Kind::DeadLetter, FILE_BYTES_MAX.min(kept_bytes_max / 2)).syncable() }
+        let writer = Writer::new(folder, 0, Kind::DeadLetter, FILE_BYTES_MAX.min(kept_bytes_max / 2)).syncable();
+        Self { writer, waiting: VecDeque::new(), stuck: false, fails: false }
     }
 
     /// The file that is written to.
@@ -43,11 +51,50 @@ impl DeadLetters {
         self.writer.take_unsynced()
     }
 
-    /// Keeps the records of an entry; gives the bytes they take.
-    ///
-    /// # Errors
-    /// They could not be written.
-    pub(crate) fn keep(&mut self, entry: &Entry, now_ms: u64) -> Result<u64, AppendError> {
+    /// These are to be kept, behind those that wait already.
+    pub(crate) fn bring(&mut self, dead: Vec<Dead>) {
+        self.waiting.extend(dead);
+    }
+
+    /// Whether some wait because they could not be kept.
+    pub(crate) fn waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// What could not be kept is to be tried again.
+    pub(crate) fn try_again(&mut self) {
+        self.stuck = false;
+    }
+
+    /// Keeps the one that has come first, and gives it with the bytes it takes; nothing when there is none, and when it cannot be
+    /// kept: then it waits, and all others behind it, until [`try_again`](Self::try_again).
+    pub(crate) fn keep_next(&mut self, now_ms: u64) -> Option<(Dead, u64)> {
+        if self.stuck {
+            return None;
+        }
+        let dead = self.waiting.pop_front()?;
+        let kept = self.keep(&dead.entry, now_ms);
+        let failed = kept.is_err();
+        let changed = std::mem::replace(&mut self.fails, failed) != failed;
+        match kept {
+            Ok(bytes) => {
+                if changed {
+                    tracing::info!("events the stream refuses can be kept again");
+                }
+                Some((dead, bytes))
+            }
+            Err(error) => {
+                if changed {
+                    tracing::error!(%error, "events the stream refuses cannot be kept: they wait in the event log");
+                }
+                self.stuck = true;
+                self.waiting.push_front(dead);
+                None
+            }
+        }
+    }
+
+    fn keep(&mut self, entry: &Entry, now_ms: u64) -> Result<u64, AppendError> {
         let mut frames = Vec::new();
         for record in entry.records() {
             // A record came out of a frame, so it fits one.

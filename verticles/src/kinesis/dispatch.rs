@@ -6,12 +6,11 @@ use std::time::Duration;
 use vertebra::Context;
 
 use super::batch::Take;
+use super::burial;
 use super::client::{Outcome, PutError, StreamClient};
-use super::dead::Dead;
 use super::entry::{self, Entry};
 use super::flow::Permit;
 use super::ledger::Place;
-use super::record::Record;
 use super::retry::{self, Count, Judged};
 use super::shipper::Shipper;
 
@@ -166,7 +165,7 @@ impl<C: StreamClient> UnderWay<C> {
         let progress = !judged.stored.is_empty();
         let mut again = Again { groups: judged.again, pause: judged.pause, progress };
         if !judged.dead.is_empty() {
-            self.bury(judged.dead, &mut again).await;
+            burial::bury(&self.ctx, judged.dead).await;
         }
         for group in again.groups.iter().chain([&judged.back, &judged.turned_away]) {
             let retried = Count::of(group);
@@ -199,60 +198,6 @@ impl<C: StreamClient> UnderWay<C> {
         let shards = shipper.state.borrow_mut().outbox.turned_away(&turned_away, now, |times| self.pause(times));
         shipper.log.metrics().shard_pauses.inc_by(shards as u64);
         shipper.give_back(turned_away, now);
-    }
-
-    /// Keeps records that are refused for good in their file; those that cannot be kept there are tried again.
-    async fn bury(&self, dead: Vec<Dead>, again: &mut Again) {
-        let shipper = self.ctx.verticle();
-        let now_ms = u64::try_from(self.ctx.clock().unix_ms()).unwrap_or(0);
-        let mut kept = Vec::new();
-        for Dead { entry, why } in dead {
-            let keeping = shipper.state.borrow_mut().dead_letters.keep(&entry, now_ms);
-            match keeping {
-                Ok(bytes) => {
-                    shipper.log.kept(bytes);
-                    tracing::error!(
-                        id = entry.records().first().map(Record::id),
-                        reason = %why,
-                        "the stream refuses an event: it is kept in a .dead file"
-                    );
-                    kept.push(entry);
-                }
-                Err(error) => {
-                    let id = entry.records().first().map(Record::id);
-                    tracing::error!(%error, id, "an event the stream refuses cannot be kept");
-                    again.groups.push(vec![entry]);
-                    again.pause = true;
-                }
-            }
-        }
-        self.sync_dead_letters().await;
-        let mut state = shipper.state.borrow_mut();
-        state.refused_since = state.refused_since.saturating_add(kept.len());
-        // One after the other, and nothing taken in between: it may be the stream, or what stands before it, that has changed.
-        state.proven &= state.refused_since < retry::LONE_REFUSALS_MAX as usize;
-        drop(state);
-        shipper.log.metrics().dead_lettered.inc_by(entry::events(&kept) as u64);
-        shipper.settle(&kept, Place::DeadLettered, self.ctx.clock());
-        // The cleaner looks whether more is kept than may be.
-        shipper.finished.ring();
-    }
-
-    /// The segment goes when its records are settled: what was on the disk there must be on it here before.
-    async fn sync_dead_letters(&self) {
-        let shipper = self.ctx.verticle();
-        let unsynced = shipper.state.borrow_mut().dead_letters.take_unsynced();
-        let synced = match unsynced {
-            Ok(unsynced) => {
-                let syncing = self.ctx.execute_blocking_unordered(move || unsynced.sync()).await;
-                syncing.unwrap_or_else(|error| Err(std::io::Error::other(error)))
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = synced {
-            shipper.log.metrics().sync_failures.inc();
-            tracing::error!(%error, "a .dead file cannot be synced: it survives the process, and perhaps no power cut");
-        }
     }
 }
 

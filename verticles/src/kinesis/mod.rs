@@ -29,6 +29,7 @@ mod appender;
 pub mod batch;
 mod bell;
 mod budget;
+mod burial;
 mod cleanup;
 pub mod client;
 mod cursor;
