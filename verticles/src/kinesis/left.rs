@@ -37,12 +37,13 @@ impl fmt::Display for Left {
 
 enum Stop {
     Late,
+    Gone,
     Unreadable,
 }
 
 impl From<ReadError> for Stop {
-    fn from(_: ReadError) -> Self {
-        Self::Unreadable
+    fn from(error: ReadError) -> Self {
+        if matches!(error, ReadError::Gone) { Self::Gone } else { Self::Unreadable }
     }
 }
 
@@ -55,7 +56,7 @@ pub(super) fn count(
     let bytes = segments.iter().map(|(_, bytes)| bytes).sum();
     let mut left = Left { events: 0, bytes, counted: true };
     let progress = cursor::read(directory.path())?.progress;
-    for (name, _) in segments {
+    for (name, bytes) in segments {
         let settled = progress.of(*name);
         let mut end = HEADER_LEN as u64;
         let scanned = scan::scan::<Stop>(&directory.segment(*name), |found| {
@@ -70,10 +71,45 @@ pub(super) fn count(
             }
             if has_time() { Ok(()) } else { Err(Stop::Late) }
         });
-        left.counted &= scanned.is_ok();
-        if matches!(scanned, Err(Stop::Late)) {
-            break;
+        match scanned {
+            Ok(_) => {}
+            // It was removed since it was listed, by what ran last: the stream has it.
+            Err(Stop::Gone) => left.bytes = left.bytes.saturating_sub(*bytes),
+            Err(Stop::Unreadable) => left.counted = false,
+            Err(Stop::Late) => {
+                left.counted = false;
+                break;
+            }
         }
     }
     Ok(left)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::fs;
+
+    use super::*;
+    use crate::kinesis::spool::segment::{header, push_frame};
+
+    #[test]
+    fn a_segment_that_is_removed_while_it_is_counted_is_nothing_that_is_left() {
+        let data = tempfile::tempdir().unwrap();
+        let directory = Directory::open(data.path()).unwrap();
+        let [gone, there, foreign] = [1, 2, 3].map(|seq| SegmentName { created_ms: 1, event_loop: 0, seq });
+        assert!(count(&directory, &[(gone, 70)], || true).unwrap().is_nothing());
+
+        let mut bytes = header().to_vec();
+        push_frame(&mut bytes, |out| out.extend_from_slice(b"one")).unwrap();
+        fs::write(directory.segment(there), &bytes).unwrap();
+        let length = bytes.len() as u64;
+        let left = count(&directory, &[(gone, 70), (there, length)], || true).unwrap();
+        assert_eq!(left, Left { events: 1, bytes: length, counted: true });
+
+        fs::create_dir(directory.segment(foreign)).unwrap();
+        let left = count(&directory, &[(foreign, 9), (there, length)], || true).unwrap();
+        assert_eq!(left, Left { events: 1, bytes: length + 9, counted: false }, "what cannot be read may be left");
+    }
 }
