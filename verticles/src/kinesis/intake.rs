@@ -212,11 +212,10 @@ impl Intake {
         let Some(age_max) = self.log.age_max().filter(|_| ctx.instance() == 0) else { return };
         if let Some(claim) = self.log.claim_retention() {
             let now_ms = u64::try_from(ctx.clock().unix_ms()).unwrap_or(0);
-            let before_ms = now_ms.saturating_sub(u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX));
             let log = Arc::clone(&self.log);
             blocking(ctx, "the oldest segment of the event log cannot be removed", move || {
                 let _until_done = claim;
-                log.drop_aged(before_ms)
+                log.drop_aged(now_ms, age_max)
             });
         }
     }

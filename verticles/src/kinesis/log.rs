@@ -400,13 +400,16 @@ impl EventLog {
         result
     }
 
-    /// Removes the oldest closed segments to which nothing was written since `before_ms`, in milliseconds since the Unix epoch.
-    /// Blocking; to be claimed as [`drop_oldest`](Self::drop_oldest) is.
-    pub(crate) fn drop_aged(&self, before_ms: u64) -> io::Result<()> {
-        let is_aged = |name| {
+    /// Removes the oldest closed segments to which nothing was written for this long; `now_ms` in milliseconds since the Unix
+    /// epoch. Blocking; to be claimed as [`drop_oldest`](Self::drop_oldest) is.
+    pub(crate) fn drop_aged(&self, now_ms: u64, age_max: Duration) -> io::Result<()> {
+        let is_aged = |name: SegmentName| {
             let last_write = fs::metadata(self.directory.segment(name))?.modified()?;
             let last_write_ms = last_write.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-            Ok(last_write_ms < u128::from(before_ms))
+            let now_ms = u128::from(now_ms);
+            // A clock that was ahead, or a copy, has left a time that is still to come: it would keep all that is newer, too.
+            let since_ms = if last_write_ms > now_ms { u128::from(name.created_ms) } else { last_write_ms };
+            Ok(since_ms + age_max.as_millis() < now_ms)
         };
         self.drop_while(is_aged, "events have been kept as long as they are to be")
     }

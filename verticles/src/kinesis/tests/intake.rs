@@ -289,6 +289,32 @@ fn without_a_stream_events_go_when_they_are_as_old_as_they_may_be_and_none_befor
 }
 
 #[test]
+fn a_segment_written_at_a_time_that_is_still_to_come_goes_by_when_it_was_begun_and_holds_up_no_other() {
+    TestRuntime::paused(|rt| async move {
+        let mut fixture = Fixture::without_stream();
+        fixture.events.log_age_max = Some(Duration::from_secs(80));
+        let run = fixture.run(&rt).await;
+        for id in ["first", "second"] {
+            track(&rt, id).await.unwrap();
+            rt.clock().sleep(Duration::from_secs(12)).await;
+        }
+        assert_eq!(fixture.segments(), 2);
+        for ((name, _), ahead_ms) in directory::list(&fixture.folder()).unwrap().segments.iter().zip([3_600_000, 0]) {
+            let at = u64::try_from(rt.clock().unix_ms()).unwrap() + ahead_ms;
+            let file = fs::File::options().append(true).open(fixture.folder().join(name.file_name(Kind::Log))).unwrap();
+            file.set_modified(UNIX_EPOCH + Duration::from_millis(at)).unwrap();
+        }
+        rt.clock().sleep(Duration::from_secs(54)).await;
+        assert_eq!(in_log(&fixture.folder()), ["first", "second"], "the first was begun 78 s ago");
+        rt.clock().sleep(Duration::from_secs(5)).await;
+        until(&rt, "the first is gone", || in_log(&fixture.folder()) == ["second"]).await;
+        rt.clock().sleep(Duration::from_secs(25)).await;
+        until(&rt, "and the second, by its own time", || fixture.segments() == 0).await;
+        run.stop(&rt).await;
+    });
+}
+
+#[test]
 fn the_log_of_an_earlier_run_stays_where_there_is_no_stream_and_is_shipped_where_there_is_one() {
     TestRuntime::paused(|rt| async move {
         let mut fixture = Fixture::without_stream();
