@@ -54,6 +54,11 @@ impl Flow {
         }
     }
 
+    /// Whether the last call failed as a whole, and none has been answered since.
+    pub fn is_failing(&self) -> bool {
+        self.tries > 0
+    }
+
     /// A call was answered: one more may be under way than before, up to the limit, which makes twice as many when all are.
     /// Whether that ended an outage.
     pub fn answered(&mut self) -> bool {
@@ -97,6 +102,7 @@ mod tests {
         assert_eq!((flow.may_begin(0, first), flow.may_begin(1, first)), (Permit::Now, Permit::Later));
         flow.failed(first, first, u32::MAX);
         assert_eq!(flow.may_begin(0, first), Permit::At(first + Duration::from_millis(200)));
+        assert!(flow.is_failing() && flow.answered() && !flow.is_failing());
     }
 
     #[test]

@@ -23,6 +23,15 @@ pub(super) async fn run<C: StreamClient>(ctx: Context<Shipper<C>>) {
             continue;
         }
         let asked = ctx.clock().timeout(shipper.config().operation_timeout, shipper.client.probe()).await;
-        shipper.note_call(ctx.clock().now(), asked.unwrap_or(Err(PutError::TimedOut)).err());
+        let (now, trouble) = (ctx.clock().now(), asked.unwrap_or(Err(PutError::TimedOut)).err());
+        let mut state = shipper.state.borrow_mut();
+        if trouble.is_none() && state.flow.is_failing() {
+            // That the stream is there says nothing against what was heard when it was to take something: that it takes nothing,
+            // because a right is missing, say. It is tried again and again, and the next answer is the next word.
+            state.last_call = Some(now);
+            continue;
+        }
+        drop(state);
+        shipper.note_call(now, trouble);
     }
 }

@@ -140,6 +140,30 @@ fn in_an_outage_one_call_goes_at_a_time_and_behind_it_more_and_more() {
 }
 
 #[test]
+fn a_stream_that_may_be_described_and_takes_nothing_is_down_until_it_takes_something() {
+    TestRuntime::paused(|rt| async move {
+        let mut fixture = Fixture::with_stream();
+        // Between two calls there is time to ask how the stream is.
+        (fixture.kinesis.backoff_min, fixture.kinesis.backoff_max) = (12 * SECOND, 12 * SECOND);
+        let run = fixture.run(&rt).await;
+        until(&rt, "it is there, and was asked", || run.log.is_stream_up()).await;
+        fixture.stream.always(Answer::Error(PutError::Denied("no right to put records".into())));
+        track(&rt, "m").await.unwrap();
+        until(&rt, "it takes nothing", || !run.log.is_stream_up()).await;
+        for _ in 0..600 {
+            rt.clock().sleep(SECOND / 10).await;
+            let health = health(&rt).await;
+            assert!(!health.up && health.detail.contains("no right to put records"), "{health:?}");
+        }
+        assert!((5..=7).contains(&fixture.stream.calls().len()), "{:?}", fixture.stream.calls());
+        fixture.stream.always(None);
+        until(&rt, "it takes something", || run.log.is_stream_up()).await;
+        assert_eq!(fixture.stream.stored(), ["m"]);
+        run.stop(&rt).await;
+    });
+}
+
+#[test]
 fn the_age_of_the_oldest_event_grows_in_an_outage_and_goes_with_it() {
     TestRuntime::paused(|rt| async move {
         let fixture = Fixture::with_stream();
