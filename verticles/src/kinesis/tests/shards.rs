@@ -4,7 +4,8 @@ use adtrack_config::RecordFormat;
 use adtrack_proto::bus::Account;
 
 use super::*;
-use crate::kinesis::client::PutError;
+use crate::kinesis::client::{Outcome, PutError};
+use crate::kinesis::shard::ShardId;
 use crate::kinesis::tests::stream::Answer;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -91,6 +92,46 @@ fn an_answer_that_names_another_shard_has_the_shards_listed_anew() {
         assert_eq!((run.metrics.shard_misses.get(), fixture.stream.listed()), (misses, 2));
         rt.clock().sleep(61 * SECOND).await;
         assert_eq!(fixture.stream.listed(), 3, "and once a minute");
+        run.stop(&rt).await;
+    });
+}
+
+#[test]
+fn answers_that_name_a_shard_that_is_in_no_list_have_it_asked_for_less_and_less() {
+    TestRuntime::paused(|rt| async move {
+        let fixture = Fixture::with_stream();
+        fixture.stream.set_shards(TWO);
+        fixture.stream.always(Answer::Outcomes(vec![Outcome::Stored(Some(ShardId(9)))]));
+        let run = fixture.run(&rt).await;
+        for id in ids(0..1_200) {
+            track(&rt, &id).await.unwrap();
+            rt.clock().sleep(SECOND / 10).await;
+        }
+        let listed = fixture.stream.listed();
+        assert!((6..=9).contains(&listed), "{listed} times in two minutes");
+        fixture.stream.always(None);
+        rt.clock().sleep(180 * SECOND).await;
+        let listed = fixture.stream.listed();
+        fixture.stream.set_shards([(2, 0), (3, 1 << 127)]);
+        track(&rt, "elsewhere").await.unwrap();
+        rt.clock().sleep(2 * SECOND).await;
+        assert_eq!(fixture.stream.listed(), listed + 1, "and at once again, when it has been right for a while");
+        run.stop(&rt).await;
+    });
+}
+
+#[test]
+fn shards_that_cannot_be_listed_are_asked_for_less_and_less_but_once_a_minute() {
+    TestRuntime::paused(|rt| async move {
+        let fixture = Fixture::with_stream();
+        fixture.stream.always(down());
+        let run = fixture.run(&rt).await;
+        rt.clock().sleep(10 * 60 * SECOND).await;
+        let times = fixture.stream.listed();
+        assert!((11..=15).contains(&times), "{times} times in ten minutes");
+        fixture.stream.set_shards(TWO);
+        fixture.stream.always(None);
+        listed(&rt, &run, 2).await;
         run.stop(&rt).await;
     });
 }

@@ -125,7 +125,7 @@ impl StubStream {
                 let outcomes: Vec<Outcome> = outcomes
                     .map(|(entry, outcome)| match (outcome, shard_of(&inner.shards, entry.hash_key())) {
                         (_, Some(shard)) if inner.full.contains(&shard) => Outcome::Throttled,
-                        (Outcome::Stored(_), shard) => Outcome::Stored(shard),
+                        (Outcome::Stored(None), shard) => Outcome::Stored(shard),
                         (other, _) => other,
                     })
                     .collect();
@@ -177,6 +177,9 @@ impl StreamClient for StubStream {
     async fn shards(&self) -> Result<Vec<Shard>, PutError> {
         let mut inner = self.lock();
         inner.listed += 1;
+        if let Some(Answer::Error(error)) = &inner.always {
+            return Err(error.clone());
+        }
         if inner.shards.is_empty() {
             return Err(PutError::Denied("no right to list shards".into()));
         }
