@@ -8,7 +8,7 @@ use bytes::Bytes;
 use vertebra::Clock;
 
 use super::hand_over::{HandOver, ToShip};
-use super::ledger::{Counted, Place};
+use super::ledger::{Counted, Part, Place};
 use super::log::{EventLog, SharedCounted};
 use super::pending::Gathered;
 use super::spool::name::Kind;
@@ -73,11 +73,13 @@ impl Appender {
         Self { log, instance, writer, hand_over, begun: None, counted: SharedCounted::default(), failing: false }
     }
 
-    /// Writes the frames of a turn with one `write(2)`, and hands them over. Takes frames and acks out of what was gathered.
+    /// Writes the frames of a turn with one `write(2)`, says that they are `in_log`, and hands them over. Takes frames and acks
+    /// out of what was gathered.
     pub(crate) fn write(
         &mut self,
         gathered: &mut Gathered,
         clock: &Clock,
+        in_log: impl FnOnce(),
         mut send: impl FnMut(ToShip) -> bool,
     ) -> Written {
         let frames = &gathered.frames;
@@ -92,6 +94,7 @@ impl Appender {
         }
         match self.append(frames, clock) {
             Ok(appended) => {
+                in_log();
                 self.count_written(gathered.events, frames.len());
                 let buffer = self.hand_over(appended, gathered, now, &mut send);
                 Written::Yes { buffer }
@@ -150,31 +153,27 @@ impl Appender {
         send: &mut impl FnMut(ToShip) -> bool,
     ) -> Option<Vec<u8>> {
         let (frames, acks) = (std::mem::take(&mut gathered.frames), std::mem::take(&mut gathered.acks));
-        let (ledger, parts) = (self.log.ledger(), &gathered.parts);
+        let mut unbooked = Unbooked::new(&self.log, &self.counted, &gathered.parts, appended.offset);
+        #[cfg(test)]
+        assert!(
+            !self.log.next_booking_panics.swap(false, std::sync::atomic::Ordering::Relaxed),
+            "a booking that panics"
+        );
         let Some(hand_over) = &mut self.hand_over else {
-            ledger.came(Place::Spooled, parts);
-            ledger.came(Place::Accepted, parts);
-            lock(&self.counted).add(appended.offset, parts);
+            unbooked.spooled();
             return Some(frames);
         };
         let was_in_memory = hand_over.in_memory();
-        // Before it is sent: the shipper may be through with it before this goes on.
-        ledger.hold(parts);
         let keep = hand_over.written(appended, Bytes::from(frames), gathered.events, acks, now, |message| {
-            ledger.came(Place::InFlight, parts);
-            ledger.came(Place::Accepted, parts);
+            // Before it is sent: the shipper may be through with it before this goes on.
+            unbooked.in_flight();
             let sent = send(message);
             if !sent {
-                ledger.left(Place::Accepted, parts);
-                ledger.left(Place::InFlight, parts);
+                unbooked.not_in_flight();
             }
             sent
         });
-        if !hand_over.in_memory() {
-            ledger.came(Place::Spooled, parts);
-            ledger.came(Place::Accepted, parts);
-            lock(&self.counted).add(appended.offset, parts);
-        }
+        unbooked.spooled();
         if was_in_memory && !hand_over.in_memory() {
             self.log.metrics().disk_mode_entered.inc();
         }
@@ -286,6 +285,52 @@ impl Appender {
         if std::mem::take(&mut self.failing) {
             tracing::info!("the event log can be written again");
             self.log.ceased_to_fail();
+        }
+    }
+}
+
+/// Events that are in the log, and in the ledger not yet. Dropped before they are - by a panic - they are booked as being in the
+/// log alone: whoever writes in this one's place has the segment read back, and they come with it.
+struct Unbooked<'a> {
+    log: &'a EventLog,
+    counted: &'a SharedCounted,
+    parts: &'a [Part],
+    offset: u64,
+    is_booked: bool,
+}
+
+impl<'a> Unbooked<'a> {
+    fn new(log: &'a EventLog, counted: &'a SharedCounted, parts: &'a [Part], offset: u64) -> Self {
+        if log.is_streaming() {
+            log.ledger().hold(parts);
+        }
+        Self { log, counted, parts, offset, is_booked: false }
+    }
+
+    fn in_flight(&mut self) {
+        self.log.ledger().came(Place::InFlight, self.parts);
+        self.log.ledger().came(Place::Accepted, self.parts);
+        self.is_booked = true;
+    }
+
+    fn not_in_flight(&mut self) {
+        self.log.ledger().left(Place::Accepted, self.parts);
+        self.log.ledger().left(Place::InFlight, self.parts);
+        self.is_booked = false;
+    }
+
+    /// In the log alone, unless they are booked already.
+    fn spooled(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Unbooked<'_> {
+    fn drop(&mut self) {
+        if !self.is_booked {
+            self.log.ledger().came(Place::Spooled, self.parts);
+            self.log.ledger().came(Place::Accepted, self.parts);
+            lock(self.counted).add(self.offset, self.parts);
         }
     }
 }

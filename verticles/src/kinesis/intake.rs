@@ -169,11 +169,10 @@ impl Intake {
         let send = |message| send(ctx.bus(), message);
         let written = {
             let mut appender = appender.borrow_mut();
-            appender.write(&mut gathered, ctx.clock(), send)
+            appender.write(&mut gathered, ctx.clock(), || answered.written(), send)
         };
         match written {
             Written::Yes { buffer } => {
-                answered.written();
                 self.pending.borrow_mut().reuse(buffer.unwrap_or_default(), gathered.parts);
                 gathered.turn.finish(true);
                 // What cannot be removed now is not tried again for every event, but once a second.
@@ -181,10 +180,7 @@ impl Intake {
                     self.retain(ctx);
                 }
             }
-            Written::No => {
-                drop(answered);
-                gathered.turn.finish(false);
-            }
+            Written::No => gathered.turn.finish(false),
         }
     }
 

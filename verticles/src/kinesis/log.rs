@@ -50,6 +50,9 @@ pub struct EventLog {
     /// The next write panics.
     #[cfg(test)]
     pub(crate) next_write_panics: AtomicBool,
+    /// What comes next is written, and then there is a panic.
+    #[cfg(test)]
+    pub(crate) next_booking_panics: AtomicBool,
     /// The next sync fails.
     #[cfg(test)]
     pub(crate) next_sync_fails: AtomicBool,
@@ -102,6 +105,8 @@ impl EventLog {
             shipper: AtomicU64::new(0),
             #[cfg(test)]
             next_write_panics: AtomicBool::new(false),
+            #[cfg(test)]
+            next_booking_panics: AtomicBool::new(false),
             #[cfg(test)]
             next_sync_fails: AtomicBool::new(false),
         };

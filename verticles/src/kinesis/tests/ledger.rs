@@ -151,20 +151,46 @@ fn an_intake_that_panics_costs_no_evenness() {
         run.log.next_write_panics.store(true, Ordering::Relaxed);
         track_at(&rt, "answered", Durability::Memory).await.unwrap();
         until(&rt, "another one is there", || !run.log.next_write_panics.load(Ordering::Relaxed)).await;
-        let mut later = None;
-        for _ in 0..1_000 {
-            later = track(&rt, "later").await.ok();
-            if later.is_some() {
-                break;
-            }
-            rt.clock().sleep(Duration::from_millis(1)).await;
-        }
-        assert!(later.is_some());
+        track_later(&rt).await;
         fixture.stream.always(None);
         until(&rt, "all is shipped", || fixture.stream.stored().contains(&"later".to_owned())).await;
         rt.clock().sleep(Duration::from_secs(5)).await;
         let told = even(&rt, &run).await;
         assert_eq!((told.accepted, told.in_flight, told.spooled, told.dropped.unwritten), (7, 0, 0, 1));
+    });
+}
+
+/// Waits until another instance takes events, and tracks one.
+async fn track_later(rt: &TestRuntime) {
+    for _ in 0..1_000 {
+        if track(rt, "later").await.is_ok() {
+            return;
+        }
+        rt.clock().sleep(Duration::from_millis(1)).await;
+    }
+    panic!("nobody takes events any more");
+}
+
+#[test]
+fn an_intake_that_panics_when_events_are_written_and_not_counted_yet_costs_no_evenness_and_drops_nothing() {
+    TestRuntime::paused(|rt| async move {
+        let fixture = hanging();
+        let run = fixture.run(&rt).await;
+        for id in ids(0..60) {
+            track(&rt, &id).await.unwrap();
+        }
+        assert!(run.metrics.ledger.report().total.spooled > 0, "some of the open segment are in the log alone");
+        run.log.next_booking_panics.store(true, Ordering::Relaxed);
+        track_at(&rt, "answered", Durability::Memory).await.unwrap();
+        until(&rt, "another one is there", || !run.log.next_booking_panics.load(Ordering::Relaxed)).await;
+        track_later(&rt).await;
+        assert_eq!(even(&rt, &run).await.accepted, 62);
+        fixture.stream.always(None);
+        let is_there = |id: &str| fixture.stream.stored().iter().any(|stored| stored == id);
+        until(&rt, "all is shipped", || is_there("answered") && is_there("later")).await;
+        until(&rt, "the log is empty", || fixture.segments() == 0).await;
+        let told = even(&rt, &run).await;
+        assert_eq!((told.accepted, told.in_flight, told.spooled, told.dropped), (62, 0, 0, Dropped::default()));
     });
 }
 
