@@ -57,7 +57,8 @@ impl Appender {
     /// The appender of one of so many instances.
     pub(crate) fn new(log: Arc<EventLog>, instance: usize, instances: usize) -> Self {
         let event_loop = u32::try_from(instance).unwrap_or(u32::MAX);
-        let writer = Writer::new(log.directory().path(), event_loop, Kind::Log, log.segment_bytes_max(instances));
+        let writer = Writer::new(log.directory().path(), event_loop, Kind::Log, log.segment_bytes_max(instances))
+            .numbered_above(log.highest_seq());
         let writer = if log.may_sync() { writer.syncable() } else { writer };
         let mut hand_over = log.is_streaming().then(|| HandOver::new(Arc::clone(log.room())));
         // An instance of this number that went without stopping has left its segment open.

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::progress::{Progress, Step};
-use super::spool::directory;
+use super::spool::directory::{self, Listing};
 use super::spool::name::{Kind, SegmentName};
 use super::spool::reader::ReadError;
 use super::spool::scan::{self, Found};
@@ -143,8 +143,22 @@ pub(crate) struct Left {
 /// The folder cannot be read.
 pub(crate) fn read(folder: &Path) -> io::Result<Left> {
     let listing = directory::list(folder)?;
+    let mut left = read_all(folder, &listing);
+    left.progress.retain(|segment| listing.segments.binary_search_by_key(&segment, |(name, _)| *name).is_ok());
+    Ok(left)
+}
+
+/// The highest number of a segment that is there, or of which something is known though it is not: a cursor that could not be
+/// removed, or written, says more than there is. Blocking.
+pub(crate) fn highest_seq(folder: &Path, listing: &Listing) -> u32 {
+    let there = listing.segments.iter().map(|(name, _)| *name);
+    let known = read_all(folder, listing).progress;
+    there.chain(known.segments()).map(|name| name.seq).max().unwrap_or(0)
+}
+
+fn read_all(folder: &Path, listing: &Listing) -> Left {
     let mut left = Left::default();
-    for (name, _) in listing.cursors {
+    for (name, _) in &listing.cursors {
         let (progress, unreadable) = (&mut left.progress, &mut left.unreadable);
         let read = scan::scan::<ReadError>(&folder.join(name.file_name(Kind::Cursor)), |found| {
             let is_read = matches!(&found, Found::Record(payload) if progress.apply(payload));
@@ -155,10 +169,9 @@ pub(crate) fn read(folder: &Path) -> io::Result<Left> {
             tracing::warn!(file = %name.file_name(Kind::Cursor), %error, "a cursor cannot be read: some events may come twice");
             left.unreadable += 1;
         }
-        left.files.push(name);
+        left.files.push(*name);
     }
-    left.progress.retain(|segment| listing.segments.binary_search_by_key(&segment, |(name, _)| *name).is_ok());
-    Ok(left)
+    left
 }
 
 /// Removes a file that is not needed any more. Blocking.

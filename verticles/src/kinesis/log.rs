@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use adtrack_config::{EventsConfig, KinesisConfig};
 
 use super::budget::Budget;
+use super::cursor;
 use super::ledger::{self, Counted, Ledger, Place, Stock};
 use super::left::{self, Left};
 use super::metrics::Metrics;
@@ -38,6 +39,9 @@ pub struct EventLog {
     open: Mutex<BTreeMap<usize, (SegmentName, SharedCounted)>>,
     // Of an earlier run, and not counted yet.
     found: Mutex<Vec<SegmentName>>,
+    // Of all segments that are known, or were begun. A name that is used again - a clock was set back - would meet what is known of
+    // the segment that had it, and its events would be taken for settled: so each has a higher one.
+    highest_seq: AtomicU32,
     stock: Stock,
     failing: AtomicUsize,
     last_failure: Mutex<String>,
@@ -82,6 +86,7 @@ impl EventLog {
         let bytes = listing.segments.iter().map(|(_, bytes)| bytes).sum();
         report(&listing, &metrics);
         let kept_bytes = listing.kept_bytes();
+        let highest_seq = AtomicU32::new(cursor::highest_seq(directory.path(), &listing));
         let budget = Budget::new(config);
         let log = Self {
             directory,
@@ -95,6 +100,7 @@ impl EventLog {
             kept_bytes: AtomicU64::new(0),
             open: Mutex::default(),
             found: Mutex::new(listing.segments.iter().map(|(name, _)| *name).collect()),
+            highest_seq,
             stock: Stock::default(),
             failing: AtomicUsize::new(0),
             last_failure: Mutex::default(),
@@ -330,9 +336,15 @@ impl EventLog {
         let counted = SharedCounted::default();
         if let Some(name) = begin()? {
             open.insert(instance, (name, Arc::clone(&counted)));
+            self.highest_seq.fetch_max(name.seq, Ordering::Relaxed);
             self.metrics.log_segments.inc();
         }
         Ok(counted)
+    }
+
+    /// The highest number of a segment so far: a writer that begins has higher ones.
+    pub(crate) fn highest_seq(&self) -> u32 {
+        self.highest_seq.load(Ordering::Relaxed)
     }
 
     /// The instance does not write to its segment any more; gives the segment, when it had one, and what of it is in the log

@@ -86,6 +86,11 @@ impl Progress {
         self.of(segment).map_or(0, Settled::read_from)
     }
 
+    /// The segments of which something is known.
+    pub fn segments(&self) -> impl Iterator<Item = SegmentName> {
+        self.0.keys().copied()
+    }
+
     /// Forgets every segment but these.
     pub fn retain(&mut self, mut is_there: impl FnMut(SegmentName) -> bool) {
         self.0.retain(|segment, _| is_there(*segment));

@@ -12,7 +12,7 @@ pub struct SegmentName {
     pub created_ms: u64,
     /// The instance that wrote it.
     pub event_loop: u32,
-    /// Tells segments of one loop and one millisecond apart.
+    /// Tells segments of one loop and one millisecond apart, also when the clock was set back to that one.
     pub seq: u32,
 }
 

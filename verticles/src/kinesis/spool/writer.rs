@@ -193,6 +193,13 @@ impl Writer {
         self
     }
 
+    /// Its segments have numbers above this one.
+    #[must_use]
+    pub fn numbered_above(mut self, seq: u32) -> Self {
+        self.seq = seq;
+        self
+    }
+
     /// Whether a segment is closed and not on the disk: it must not stay so for long, because its file is kept open.
     pub fn has_closed_unsynced(&self) -> bool {
         self.unsynced.as_ref().is_some_and(|closed| !closed.segments.is_empty())

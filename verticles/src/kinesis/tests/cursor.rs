@@ -3,9 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use adtrack_config::PartitionKey;
+use bytes::Bytes;
+
 use super::*;
 use crate::kinesis::client::Outcome;
+use crate::kinesis::cursor::Cursor;
+use crate::kinesis::progress::{Progress, Step};
+use crate::kinesis::record::Record;
 use crate::kinesis::spool::name::Kind;
+use crate::kinesis::spool::segment::{FRAME_OVERHEAD, HEADER_LEN};
 use crate::kinesis::tests::stream::Answer;
 
 /// How often each event is in the stream that is there more than once.
@@ -121,6 +128,44 @@ fn a_cursor_that_cannot_be_read_costs_duplicates_and_no_event() {
         until(&rt, "the log is empty", || fixture.segments() == 0).await;
         assert_eq!((twice(&fixture.stream).len(), fixture.stream.stored().len()), (30, 61));
         assert_eq!(run.metrics.cursor_failures.get(), 1);
+        run.stop(&rt).await;
+    });
+}
+
+/// Writes a cursor that says of every segment that may be begun within the next seconds that all of it is settled.
+fn stale_cursor(fixture: &Fixture, rt: &TestRuntime) -> std::path::PathBuf {
+    let payload = Bytes::from(vec![b'x'; 60_000]);
+    let now_ms = u64::try_from(rt.clock().unix_ms()).unwrap();
+    let names = (now_ms..now_ms + 5_000)
+        .flat_map(|created_ms| (1..=3).map(move |seq| SegmentName { created_ms, event_loop: 0, seq }));
+    let end = (HEADER_LEN + FRAME_OVERHEAD + payload.len()) as u64;
+    let records: Vec<_> = names.map(|name| Record::new(payload.clone(), name, end, PartitionKey::MessageId)).collect();
+    let mut progress = Progress::default();
+    records.chunks(100).for_each(|records| progress.settled(&Step::of(records.iter())));
+    fs::create_dir_all(fixture.folder()).unwrap();
+    Cursor::new(&fixture.folder(), Vec::new()).begin(&progress, 1).unwrap();
+    let (name, _) = directory::list(&fixture.folder()).unwrap().cursors[0];
+    fixture.folder().join(name.file_name(Kind::Cursor))
+}
+
+#[test]
+fn what_is_known_of_a_segment_that_is_gone_says_nothing_of_one_that_is_begun_when_the_clock_was_set_back_to_then() {
+    TestRuntime::paused(|rt| async move {
+        let fixture = Fixture::with_stream();
+        let path = stale_cursor(&fixture, &rt);
+        let stale = fs::read(&path).unwrap();
+        fixture.stream.always(Answer::Hang);
+        let run = fixture.run(&rt).await;
+        until(&rt, "the cursor is removed", || !path.exists()).await;
+        // As if it could not be.
+        fs::write(&path, stale).unwrap();
+        track_together(&rt, ids(0..10)).await;
+        run.kill(&rt).await;
+
+        fixture.stream.always(None);
+        let run = fixture.run(&rt).await;
+        until(&rt, "the log is empty", || fixture.segments() == 0).await;
+        assert_eq!(fixture.stream.stored(), ids(0..10));
         run.stop(&rt).await;
     });
 }
