@@ -23,15 +23,18 @@ pub(super) const AGAIN: Duration = Duration::from_secs(1);
 /// Keeps what is refused for good in its file; what cannot be kept there waits, in nobody's way, and is tried again by
 /// [`again`].
 pub(super) async fn bury<C: StreamClient>(ctx: &Context<Shipper<C>>, dead: Vec<Dead>) {
-    let mut state = ctx.verticle().state.borrow_mut();
+    bring(ctx.verticle(), dead);
+    keep(ctx).await;
+    // The cleaner looks whether something waits, and whether more is kept than may be.
+    ctx.verticle().finished.ring();
+}
+
+fn bring<C: StreamClient>(shipper: &Shipper<C>, dead: Vec<Dead>) {
+    let mut state = shipper.state.borrow_mut();
     state.refused_since = state.refused_since.saturating_add(dead.len());
     // One after the other, and nothing taken in between: it may be the stream, or what stands before it, that has changed.
     state.proven &= state.refused_since < retry::LONE_REFUSALS_MAX as usize;
     state.dead_letters.bring(dead);
-    drop(state);
-    keep(ctx).await;
-    // The cleaner looks whether something waits, and whether more is kept than may be.
-    ctx.verticle().finished.ring();
 }
 
 /// Tries again to keep what could not be kept. To be called about once in [`AGAIN`].
