@@ -81,6 +81,8 @@ pub struct Ended {
     pub report: Report,
     /// What the stream does not have.
     pub left: Left,
+    /// Events that were answered at the level `memory`, and could not be written before the end: they are lost.
+    pub unwritten: u64,
 }
 
 /// Serves until SIGTERM or SIGINT - or until an event loop is lost or a verticle given up -, then drains. `announce` gets
@@ -116,11 +118,13 @@ pub fn serve(config: &Config, around: Box<dyn Collector>, announce: &mut dyn FnM
             // Half a service that looks whole is worse than none: whoever supervises it starts a new one.
             Some(reason) => tracing::error!(reason, "draining, to be restarted"),
         }
+        let unwritten_before = doors.log.unwritten();
         let report = end(&runtime, &drain, &mut stop).await;
         doors.addresses.remove(&config.data.dir);
         log_report(&report);
         let left = left(&doors.log, &drain, runtime.clock());
-        Ok(Ended { well: lost.is_none() && report.stuck_loops.is_empty(), report, left })
+        let unwritten = doors.log.unwritten().saturating_sub(unwritten_before);
+        Ok(Ended { well: lost.is_none() && report.stuck_loops.is_empty(), report, left, unwritten })
     })
 }
 

@@ -133,7 +133,13 @@ fn serve(config: &Config) -> anyhow::Result<ExitCode> {
         let folder = config.data.dir.join("events");
         complain(&format!("{} stay in {} until the next start", ended.left, folder.display()));
     }
-    Ok(match (ended.well, ended.left.is_nothing()) {
+    if ended.unwritten > 0 {
+        let events = ended.unwritten;
+        complain(&format!(
+            "{events} events are lost: they were answered at the level memory, and could not be written"
+        ));
+    }
+    Ok(match (ended.well && ended.unwritten == 0, ended.left.is_nothing()) {
         (true, true) => ExitCode::SUCCESS,
         (true, false) => ExitCode::from(EXIT_LEFT),
         (false, _) => ExitCode::FAILURE,

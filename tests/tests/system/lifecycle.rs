@@ -182,6 +182,27 @@ async fn a_draining_service_says_so_and_goes_on_answering_until_the_delay_is_ove
 }
 
 #[tokio::test]
+async fn events_that_are_lost_because_they_were_answered_before_they_were_written_are_no_good_end() {
+    let _turn = beside_others().await;
+    let mut service = Adtrack::builder()
+        .env("ADTRACK_EVENTS_DURABILITY", "memory")
+        .env("ADTRACK_HTTP_DRAIN_DELAY_MS", "3000")
+        .start()
+        .unwrap();
+    let folder = service.data_dir().join("events");
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::write(&folder, "in the way").unwrap();
+    service.sigterm().unwrap();
+    until("/health/check to be 503", Duration::from_millis(2_000), async || {
+        (service.get("/health/check").await.ok()?.status == StatusCode::SERVICE_UNAVAILABLE).then_some(())
+    })
+    .await;
+    assert_eq!(event(&service, KNOWN).await.status, StatusCode::OK, "answered, and then not to be written");
+    assert_eq!(service.wait_exit(DEADLINE).unwrap(), Some(1), "{}", service.log());
+    assert!(service.log().contains("adtrack: 1 events are lost"), "{}", service.log());
+}
+
+#[tokio::test]
 async fn a_second_signal_cuts_the_delay_short() {
     let _turn = beside_others().await;
     let mut service = Adtrack::builder()

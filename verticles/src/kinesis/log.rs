@@ -160,6 +160,11 @@ impl EventLog {
         left::count(&self.directory, &directory::list(self.directory.path())?.segments, has_time)
     }
 
+    /// Events, since the start, that were answered at the level `memory` and could not be written: nothing holds them.
+    pub fn unwritten(&self) -> u64 {
+        self.metrics.dropped.unwritten.get()
+    }
+
     /// Where every event is.
     pub(crate) fn ledger(&self) -> &Ledger {
         &self.metrics.ledger
