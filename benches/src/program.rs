@@ -11,5 +11,6 @@ pub(crate) fn program(id: &str) -> Result<Program, BoxError> {
         customer_id: 9124,
         customer_name: "Customer2".into(),
         valid: true,
+        version: None,
     })
 }

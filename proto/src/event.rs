@@ -137,6 +137,7 @@ mod tests {
             customer_id: 9124,
             customer_name: "Customer2".into(),
             valid: true,
+            version: None,
         }
     }
 
@@ -148,6 +149,7 @@ mod tests {
             customer_id: rest.2,
             customer_name: rest.3,
             valid: rest.4,
+            version: None,
         })
     }
 

@@ -125,6 +125,8 @@ pub struct Program {
     pub customer_name: String,
     /// Whether events are valid for it now.
     pub valid: bool,
+    /// Which state of the program this is: of two, the higher one is the newer. `None`: whoever wrote it counts none.
+    pub version: Option<u64>,
 }
 
 /// Why something is not a program. Values are shown cut to a length that is fit for a log line.
@@ -191,8 +193,8 @@ impl Program {
     /// `{"userAgent":"","programId":"212313","programName":"program2","checksum":"124","customerId":9124,
     /// "customerName":"Customer2","messageId":"","valid":true}`.
     ///
-    /// `customerId` may be text (`"9124"`), `valid` may be `"true"` or `"false"`; `userAgent`, `messageId` and fields that
-    /// are not known are not looked at. How much text is parsed is for the caller to bound.
+    /// `customerId` may be text (`"9124"`), `valid` may be `"true"` or `"false"`. A `"version"`, a number or text, may be
+    /// there. `userAgent`, `messageId` and fields that are not known are not looked at. How much text is parsed is for the caller to bound.
     ///
     /// # Errors
     /// Those of [`ProgramError`]; the first one found.
@@ -209,7 +211,8 @@ impl Program {
         json::list(json)
     }
 
-    /// The program as one JSON object in the contract's shape, on one line; `userAgent` and `messageId` are empty.
+    /// The program as one JSON object in the contract's shape, on one line; `userAgent` and `messageId` are empty. The
+    /// version comes last, if there is one.
     pub fn to_json(&self) -> String {
         json::write(self)
     }
@@ -232,7 +235,8 @@ impl Program {
         draft.finish()
     }
 
-    /// The fields of the Redis hash that holds this program, named and ordered as the reference has them.
+    /// The fields of the Redis hash that holds this program, named and ordered as the reference has them. The version is
+    /// not among them: whoever writes the hash decides on it.
     pub fn to_fields(&self) -> [(&'static str, Cow<'_, str>); 8] {
         [
             (Field::UserAgent.name(), Cow::Borrowed("")),

@@ -74,6 +74,7 @@ fn program(id: &str, version: i32) -> Program {
         customer_id: version,
         customer_name: text(),
         valid: true,
+        version: None,
     }
 }
 

@@ -67,6 +67,7 @@ fn program(id: &str) -> Arc<Program> {
         customer_id: -7,
         customer_name: "n".to_owned(),
         valid: false,
+        version: None,
     })
 }
 

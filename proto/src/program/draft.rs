@@ -1,6 +1,7 @@
 //! A program while it is being read: each field at most once, each value checked as it comes.
 
 use std::borrow::Cow;
+use std::str::FromStr;
 
 use super::{Program, ProgramError, ProgramId};
 
@@ -18,10 +19,11 @@ pub(super) enum Field {
     CustomerName,
     MessageId,
     Valid,
+    Version,
 }
 
 impl Field {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::UserAgent,
         Self::ProgramId,
         Self::ProgramName,
@@ -30,6 +32,7 @@ impl Field {
         Self::CustomerName,
         Self::MessageId,
         Self::Valid,
+        Self::Version,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -42,6 +45,7 @@ impl Field {
             Self::CustomerName => "customerName",
             Self::MessageId => "messageId",
             Self::Valid => "valid",
+            Self::Version => "version",
         }
     }
 
@@ -90,6 +94,7 @@ pub(super) struct Draft {
     customer_id: Option<i32>,
     customer_name: Option<String>,
     valid: Option<bool>,
+    version: Option<u64>,
 }
 
 impl Draft {
@@ -101,9 +106,10 @@ impl Draft {
             Field::ProgramId => put(&mut self.program_id, field, ProgramId::new(text(field, value)?)?),
             Field::ProgramName => put(&mut self.program_name, field, text(field, value)?),
             Field::Checksum => put(&mut self.checksum, field, text(field, value)?),
-            Field::CustomerId => put(&mut self.customer_id, field, number(field, &value)?),
+            Field::CustomerId => put(&mut self.customer_id, field, customer_id(field, &value)?),
             Field::CustomerName => put(&mut self.customer_name, field, text(field, value)?),
             Field::Valid => put(&mut self.valid, field, truth(field, &value)?),
+            Field::Version => put(&mut self.version, field, version(field, &value)?),
         }
     }
 
@@ -116,6 +122,7 @@ impl Draft {
             customer_id: needed(self.customer_id, Field::CustomerId)?,
             customer_name: needed(self.customer_name, Field::CustomerName)?,
             valid: needed(self.valid, Field::Valid)?,
+            version: self.version,
         })
     }
 }
@@ -142,14 +149,21 @@ fn text(field: Field, value: Scalar<'_>) -> Result<String, ProgramError> {
     }
 }
 
-fn number(field: Field, value: &Scalar<'_>) -> Result<i32, ProgramError> {
-    let number = match value {
-        Scalar::Integer(number) => i32::try_from(*number).ok(),
+fn number<N: TryFrom<i128> + FromStr>(value: &Scalar<'_>) -> Option<N> {
+    match value {
+        Scalar::Integer(number) => N::try_from(*number).ok(),
         // `parse` alone would take "+9124", which no writer of ours or of the reference produces.
         Scalar::Text(text) if !text.starts_with('+') => text.parse().ok(),
         _ => None,
-    };
-    number.ok_or_else(|| {
+    }
+}
+
+fn version(field: Field, value: &Scalar<'_>) -> Result<u64, ProgramError> {
+    number(value).ok_or_else(|| wrong(field, value, "an integer between 0 and 18446744073709551615, or that as text"))
+}
+
+fn customer_id(field: Field, value: &Scalar<'_>) -> Result<i32, ProgramError> {
+    number(value).ok_or_else(|| {
         let allowed = match value {
             Scalar::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
                 "an integer between -2147483648 and 2147483647 without a point or an exponent, or that as text"

@@ -167,8 +167,8 @@ struct Contract<'a>(&'a Program);
 
 impl Serialize for Contract<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Program { program_id, program_name, checksum, customer_id, customer_name, valid } = self.0;
-        let mut object = serializer.serialize_struct("Program", 8)?;
+        let Program { program_id, program_name, checksum, customer_id, customer_name, valid, version } = self.0;
+        let mut object = serializer.serialize_struct("Program", 8 + usize::from(version.is_some()))?;
         object.serialize_field(Field::UserAgent.name(), "")?;
         object.serialize_field(Field::ProgramId.name(), program_id)?;
         object.serialize_field(Field::ProgramName.name(), program_name)?;
@@ -177,6 +177,10 @@ impl Serialize for Contract<'_> {
         object.serialize_field(Field::CustomerName.name(), customer_name)?;
         object.serialize_field(Field::MessageId.name(), "")?;
         object.serialize_field(Field::Valid.name(), valid)?;
+        // Last, and only where there is one: without it this is the object of the reference to the byte.
+        if let Some(version) = version {
+            object.serialize_field(Field::Version.name(), version)?;
+        }
         object.end()
     }
 }

@@ -14,6 +14,7 @@ fn program2() -> Program {
         customer_id: 9124,
         customer_name: "Customer2".to_owned(),
         valid: true,
+        version: None,
     }
 }
 
@@ -56,9 +57,28 @@ fn numbers_and_truth_may_be_text() {
 }
 
 #[test]
+fn a_version_is_any_u64_as_number_or_text_and_may_be_missing() {
+    for (value, version) in [("0", 0), ("7", 7), (r#""7""#, 7), ("18446744073709551615", u64::MAX)] {
+        let versioned = Program { version: Some(version), ..program2() };
+        assert_eq!(Program::from_json(with("version", value).as_bytes()), Ok(versioned.clone()), "{value}");
+        let text = version.to_string();
+        let unversioned = program2();
+        let hash = unversioned.to_fields().into_iter().chain([("version", text.as_str().into())]);
+        assert_eq!(Program::from_fields(hash), Ok(versioned));
+    }
+    assert_eq!(Program::from_json(CONTRACT.as_bytes()).unwrap().version, None);
+}
+
+#[test]
+fn a_version_is_written_last() {
+    let versioned = Program { version: Some(7), ..program2() };
+    assert_eq!(versioned.to_json(), program2().to_json().replace("true}", "true,\"version\":7}"));
+}
+
+#[test]
 fn what_is_not_known_is_not_looked_at() {
     let deep = format!("{}{}", "[".repeat(50_000), "]".repeat(50_000));
-    assert_eq!(Program::from_json(with("version", &deep).as_bytes()), Ok(program2()));
+    assert_eq!(Program::from_json(with("addedLater", &deep).as_bytes()), Ok(program2()));
     assert_eq!(Program::from_json(with("userAgent", "null").as_bytes()), Ok(program2()));
     assert_eq!(Program::from_json(with("messageId", "{\"a\":[1]}").as_bytes()), Ok(program2()));
 }
@@ -83,6 +103,14 @@ fn a_wrong_value_is_named_with_what_is_allowed() {
         ("programName", "7", "programName is 7, it must be text"),
         ("programName", "{}", "programName is an array or object, it must be text"),
         ("checksum", "124", "checksum is 124, it must be text"),
+        ("version", "-1", "version is -1, it must be an integer between 0 and 18446744073709551615"),
+        ("version", "18446744073709551616", "version is 18446744073709552000, it must be"),
+        ("version", r#""18446744073709551616""#, "version is \"18446744073709551616\", it must be"),
+        ("version", "7.0", "version is 7.0, it must be"),
+        ("version", r#""""#, "version is \"\", it must be"),
+        ("version", r#""+7""#, "version is \"+7\", it must be"),
+        ("version", "null", "version is null, it must be"),
+        ("version", "[7]", "version is an array or object, it must be"),
         ("valid", "1", "valid is 1, it must be true or false"),
         ("valid", r#""TRUE""#, "valid is \"TRUE\", it must be true or false"),
         ("programId", r#""""#, "programId is empty"),
@@ -105,6 +133,8 @@ fn an_error_shows_a_long_value_cut() {
 
 #[test]
 fn a_missing_or_repeated_field_is_named() {
+    let twice = CONTRACT.replacen('{', r#"{"version":1,"version":1,"#, 1);
+    assert_eq!(Program::from_json(twice.as_bytes()), Err(ProgramError::Duplicate { field: "version" }));
     for field in ["programId", "programName", "checksum", "customerId", "customerName", "valid"] {
         let mut object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(CONTRACT).unwrap();
         object.remove(field);
@@ -197,14 +227,15 @@ fn an_id_hashes_as_its_text() {
 }
 
 fn any_program() -> impl Strategy<Value = Program> {
-    (any_id(), ".*", ".*", any::<i32>(), ".*", any::<bool>()).prop_map(
-        |(program_id, program_name, checksum, customer_id, customer_name, valid)| Program {
+    (any_id(), ".*", ".*", any::<i32>(), ".*", any::<bool>(), any::<Option<u64>>()).prop_map(
+        |(program_id, program_name, checksum, customer_id, customer_name, valid, version)| Program {
             program_id,
             program_name,
             checksum,
             customer_id,
             customer_name,
             valid,
+            version,
         },
     )
 }
@@ -221,7 +252,9 @@ proptest! {
 
     #[test]
     fn a_hash_gives_back_the_program_that_was_written(program in any_program()) {
-        prop_assert_eq!(Program::from_fields(program.to_fields()), Ok(program));
+        let version = program.version.map(|version| ("version", version.to_string().into()));
+        let read = Program::from_fields(program.to_fields().into_iter().chain(version));
+        prop_assert_eq!(read, Ok(program.clone()));
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub(super) struct Era {
 pub(super) struct Known {
     /// The program, or that there is none.
     pub(super) answer: Option<Arc<Program>>,
+    /// The highest version that was ever seen of it; also after something was said that has none.
+    pub(super) highest: Option<u64>,
     /// When the push came, or the read of the store began, on the runtime's clock.
     pub(super) since: Duration,
     pub(super) era: Era,
@@ -49,6 +51,11 @@ pub(super) enum Standing {
 }
 
 impl Known {
+    /// Whether what is known is not what the highest version says.
+    pub(super) fn counts_none(&self) -> bool {
+        self.answer.as_ref().is_none_or(|program| program.version.is_none())
+    }
+
     /// The program if only a revalidation has made it doubtful.
     pub(super) fn in_its_time(&self, now: Duration, era: Era, terms: &Terms) -> Option<Arc<Program>> {
         let young = self.era.purges == era.purges && now.saturating_sub(self.since) < terms.ttl;
@@ -84,7 +91,7 @@ mod tests {
     }
 
     fn known(answer: Option<Arc<Program>>) -> Known {
-        Known { answer, since: 10 * S, era: Era::default(), stamp: 0 }
+        Known { answer, highest: None, since: 10 * S, era: Era::default(), stamp: 0 }
     }
 
     #[test]

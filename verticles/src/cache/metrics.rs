@@ -24,6 +24,8 @@ pub struct Metrics {
     pub unavailable: Counter,
     /// Reads whose answer was not kept because the program changed meanwhile.
     pub overtaken: Counter,
+    /// Pushes and reads that brought a lower version than is known, and changed nothing.
+    pub outdated: Counter,
     /// Programs that a revalidation did not find in the store, answered until their time is over.
     pub unconfirmed: Counter,
     /// Changes that were pushed.
@@ -52,6 +54,7 @@ impl Metrics {
         counter("refused", "Lookups refused because too many wait for the store", &metrics.refused);
         counter("unavailable", "Lookups that failed because the store could not be asked", &metrics.unavailable);
         counter("overtaken", "Store reads not kept because the program changed meanwhile", &metrics.overtaken);
+        counter("outdated", "Pushes and store reads that brought a lower version than is known", &metrics.outdated);
         counter(
             "unconfirmed",
             "Programs not found by a revalidation, answered until they expire",

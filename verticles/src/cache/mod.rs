@@ -4,7 +4,8 @@
 //! leaves its loop and a program is held once. A hit is answered without suspending and without an allocation. A miss
 //! asks the store; misses of one program share one question per loop.
 //!
-//! * What is pushed wins over what a read brings that began before it.
+//! * What is pushed wins over what a read brings that began before it; and a higher version always wins over a lower one,
+//!   by whatever way and however late the lower one comes.
 //! * The store cannot be asked: programs that are known are answered, past their time too, for a day at most; what is not
 //!   known fails. "No such program" is only ever the store's word, and remembered for a short time.
 //! * A revalidation has programs asked for again before they are trusted. One that the store does not have any more is
@@ -17,6 +18,7 @@
 
 mod flights;
 mod known;
+mod merge;
 mod metrics;
 mod shared;
 
@@ -33,6 +35,7 @@ use vertebra::{BoxError, Context, Failure, Handler, RequestError, Route, Verticl
 
 use flights::{Flights, Seat};
 use known::Standing;
+use merge::Verdict;
 use shared::{Settled, Ticket};
 
 pub use metrics::Metrics;
@@ -120,6 +123,10 @@ impl Cache {
                 Settled::Newer(newer) => {
                     self.metrics.overtaken.inc();
                     return Ok(newer);
+                }
+                Settled::Older(known) => {
+                    self.metrics.outdated.inc();
+                    return Ok(known);
                 }
                 Settled::Unconfirmed(program) => {
                     self.metrics.unconfirmed.inc();
@@ -219,7 +226,9 @@ impl Handler<Change> for Cache {
 
     async fn handle(&self, change: Change, ctx: &Context<Self>) -> Result<(), Failure> {
         self.metrics.pushes.inc();
-        self.programs.push(change, ctx.clock().now());
+        if self.programs.push(change, ctx.clock().now()) == Verdict::Older {
+            self.metrics.outdated.inc();
+        }
         Ok(())
     }
 }

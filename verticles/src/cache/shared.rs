@@ -4,10 +4,13 @@
 //! a read takes a [`Ticket`] before it asks, and its answer is kept only if nothing has happened to that id since: the
 //! knowledge under the id is the one the ticket saw, and no change was counted for it. The second condition is there for
 //! a pushed program that was evicted again before the read came back. Both are looked at under moka's lock of that key.
+//! Where both have versions these decide: a read may bring a newer one than an old push that came meanwhile, and a push
+//! or a read that brings an older one than is known changes nothing.
 //!
 //! Absences have a memory of their own: however many unknown ids are asked for, no program makes room for them. In each
 //! memory the longest unused goes first and what is new always stays, because a program that was pushed and not kept would
-//! be unknown if it is in no store.
+//! be unknown if it is in no store. An absence of which a version is known is kept among the programs, so that a late push
+//! of an older version does not bring the program back.
 //!
 //! A store that lost its data must not make every program unknown when it comes back, and a program that was only ever
 //! published is in no store at all. So a revalidation that finds nothing leaves a program its time: only a deletion that
@@ -25,6 +28,7 @@ use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 
 use super::known::{Era, Known, Standing, Terms};
+use super::merge::{By, Said, Verdict};
 
 /// How long past its time a program is answered while the store cannot be asked.
 pub const STALE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -72,6 +76,9 @@ pub(super) enum Settled {
     Kept,
     /// Something newer is known: that is the answer.
     Newer(Option<Arc<Program>>),
+    /// The store has an older version than is known - another server has taken over, with less -: what is known is the
+    /// answer, for as long as if the store had said it.
+    Older(Option<Arc<Program>>),
     /// The store does not have it, but nothing says that it was deleted: it is the answer until its time is over.
     Unconfirmed(Arc<Program>),
     /// Something newer was known and is not any more: ask again.
@@ -142,50 +149,87 @@ impl SharedPrograms {
         let compute = inner.known.entry_by_ref(id).and_compute_with(|entry| {
             let found = entry.map(moka::Entry::into_value).or_else(|| inner.absent.get(id));
             let changed = self.changes_of(id).load(Ordering::SeqCst) != ticket.changes;
-            if changed || found.as_ref().map(|known| known.stamp) != ticket.seen {
-                let standing = found.map(|known| known.standing(now, self.era(), &inner.terms));
-                if let Some(Standing::Fresh(newer)) = standing {
-                    settled = Settled::Newer(newer);
-                }
-                return Op::Nop;
-            }
-            // Of the era in which the read began: a purge or revalidation since then holds for its answer too.
-            let (era, stamp) = (ticket.era, self.stamp());
-            if answer.is_none()
-                && let Some(known) = found
-                && let Some(program) = known.in_its_time(now, era, &inner.terms)
-            {
-                settled = Settled::Unconfirmed(program);
-                return Op::Put(Known { era, stamp, ..known });
-            }
-            settled = Settled::Kept;
-            self.know(id, Known { answer, since: ticket.since, era, stamp })
+            let overtaken = changed || found.as_ref().map(|known| known.stamp) != ticket.seen;
+            let (outcome, known) = self.judge(ticket, answer, overtaken, self.not_purged(found), now);
+            settled = outcome;
+            known.map_or(Op::Nop, |known| self.know(id, known))
         });
         drop(compute);
         settled
     }
 
-    /// What was pushed is what is known from now on.
-    pub(super) fn push(&self, change: Change, now: Duration) {
+    /// What a read's answer is to what is found when it comes, and what is known then; `None`: what is found.
+    fn judge(
+        &self,
+        ticket: &Ticket,
+        answer: Option<Arc<Program>>,
+        overtaken: bool,
+        found: Option<Known>,
+        now: Duration,
+    ) -> (Settled, Option<Known>) {
+        let terms = &self.inner.terms;
+        let said = Said::new(answer.as_ref(), By::Read);
+        // Only versions can tell that the read is the newer one all the same.
+        let highest = found.as_ref().and_then(|known| known.highest);
+        if overtaken && (highest.is_none() || said.version <= highest) {
+            return match found.map(|known| known.standing(now, self.era(), terms)) {
+                Some(Standing::Fresh(newer)) => (Settled::Newer(newer), None),
+                _ => (Settled::Overtaken, None),
+            };
+        }
+        // Of the era in which the read began: a purge or revalidation since then holds for its answer too.
+        let (since, era, stamp) = (ticket.since, ticket.era, self.stamp());
+        let highest = said.highest(found.as_ref());
+        let verdict = said.against(found.as_ref());
+        if let Some(known) = found {
+            if verdict == Verdict::Older {
+                return (Settled::Older(known.answer.clone()), Some(Known { since, era, stamp, ..known }));
+            }
+            if answer.is_none()
+                && let Some(program) = known.in_its_time(now, era, terms)
+            {
+                return (Settled::Unconfirmed(program), Some(Known { era, stamp, ..known }));
+            }
+        }
+        (Settled::Kept, Some(Known { answer, highest, since, era, stamp }))
+    }
+
+    /// What was pushed is what is known from now on, unless it is old.
+    pub(super) fn push(&self, change: Change, now: Duration) -> Verdict {
         let (id, answer) = match change {
             Change::Put(program) => (program.program_id.clone(), Some(program)),
             Change::Deleted(id) => (id, None),
         };
-        let compute = self.inner.known.entry_by_ref(&id).and_compute_with(|_| {
+        let mut verdict = Verdict::Newer;
+        let compute = self.inner.known.entry_by_ref(&id).and_compute_with(|entry| {
+            let found = self.not_purged(entry.map(moka::Entry::into_value).or_else(|| self.inner.absent.get(&id)));
+            let said = Said::new(answer.as_ref(), By::Message);
+            verdict = said.against(found.as_ref());
+            if verdict != Verdict::Newer {
+                return Op::Nop;
+            }
+            let highest = said.highest(found.as_ref());
             self.changes_of(&id).fetch_add(1, Ordering::SeqCst);
-            self.know(&id, Known { answer, since: now, era: self.era(), stamp: self.stamp() })
+            self.know(&id, Known { answer, highest, since: now, era: self.era(), stamp: self.stamp() })
         });
         drop(compute);
+        verdict
     }
 
     fn find(&self, id: &ProgramId) -> Option<Known> {
         self.inner.known.get(id).or_else(|| self.inner.absent.get(id))
     }
 
+    /// What a purge has ended is nothing to go by, also while it is still there.
+    fn not_purged(&self, found: Option<Known>) -> Option<Known> {
+        let purges = self.inner.purges.load(Ordering::SeqCst);
+        found.filter(|known| known.era.purges == purges)
+    }
+
     /// Puts knowledge into the memory it belongs to, and says what that means for the other. Under the lock of the id.
     fn know(&self, id: &ProgramId, knowledge: Known) -> Op<Known> {
         let inner = &self.inner;
-        if knowledge.answer.is_some() {
+        if knowledge.answer.is_some() || knowledge.highest.is_some() {
             inner.absent.invalidate(id);
             return Op::Put(knowledge);
         }

@@ -147,6 +147,7 @@ pub(crate) fn program(id: &ProgramId) -> Program {
         customer_id: 9124,
         customer_name: "Customer2".into(),
         valid: !id.as_str().starts_with("invalid"),
+        version: None,
     }
 }
 

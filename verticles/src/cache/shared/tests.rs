@@ -81,6 +81,94 @@ proptest! {
     }
 }
 
+/// With a version, which is its customer id as well.
+fn versioned(id: &ProgramId, version: u32) -> Arc<Program> {
+    let program = Program::clone(&program(id, i32::try_from(version).unwrap()));
+    Arc::new(Program { version: Some(version.into()), ..program })
+}
+
+/// Versions on their way to one program.
+#[derive(Debug, Clone)]
+enum Way {
+    /// One is pushed, whatever was pushed before.
+    Push(u32),
+    /// A read begins that will bring this one.
+    Begin(u32),
+    /// A read under way comes back: the oldest or the newest.
+    Settle {
+        newest: bool,
+    },
+    Revalidate,
+}
+
+fn any_way() -> impl Strategy<Value = Way> {
+    prop_oneof![
+        3 => (0..20_u32).prop_map(Way::Push),
+        3 => (0..20_u32).prop_map(Way::Begin),
+        3 => any::<bool>().prop_map(|newest| Way::Settle { newest }),
+        1 => Just(Way::Revalidate),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    /// Old pushes, old replicas, reads that overlap both: what memory holds is the highest version it was ever told.
+    #[test]
+    fn memory_holds_the_highest_version_that_came_by_whatever_way(ways in prop::collection::vec(any_way(), 1..60)) {
+        let (shared, id) = (shared(100), ProgramId::new("1").unwrap());
+        let (mut highest, mut under_way) = (None, std::collections::VecDeque::new());
+        for way in ways {
+            match way {
+                Way::Push(version) => {
+                    let verdict = shared.push(Change::Put(versioned(&id, version)), AT);
+                    prop_assert_eq!(verdict == Verdict::Newer, Some(version) > highest);
+                    highest = highest.max(Some(version));
+                }
+                Way::Begin(version) => under_way.push_back((shared.begin(&id, AT), version)),
+                Way::Settle { newest } => {
+                    let read = if newest { under_way.pop_back() } else { under_way.pop_front() };
+                    if let Some((ticket, version)) = read {
+                        let settled = shared.settle(&id, &ticket, Some(versioned(&id, version)), AT);
+                        highest = highest.max(Some(version));
+                        if let Settled::Newer(answer) | Settled::Older(answer) = settled {
+                            prop_assert_eq!(answer.unwrap().customer_id, i32::try_from(highest.unwrap()).unwrap());
+                        }
+                    }
+                }
+                Way::Revalidate => shared.revalidate(),
+            }
+            let known = shared.find(&id).and_then(|known| known.answer).map(|known| known.customer_id.unsigned_abs());
+            prop_assert_eq!(known, highest);
+        }
+    }
+}
+
+#[test]
+fn a_deleted_program_of_which_a_version_is_known_does_not_come_back_with_an_older_one() {
+    let (shared, id) = (shared(100), ProgramId::new("1").unwrap());
+    shared.push(Change::Put(versioned(&id, 5)), AT);
+    shared.push(Change::Deleted(id.clone()), AT);
+    for unknown in 0..10_000 {
+        let unknown = ProgramId::new(format!("unknown{unknown}")).unwrap();
+        let ticket = shared.begin(&unknown, AT);
+        shared.settle(&unknown, &ticket, None, AT);
+    }
+    shared.tidy();
+    assert_eq!(shared.push(Change::Put(versioned(&id, 4)), AT), Verdict::Older);
+    assert_eq!(shared.get(&id, AT), Standing::Fresh(None));
+    assert_eq!(shared.count_programs(AT), 0);
+    assert_eq!(shared.push(Change::Put(versioned(&id, 6)), AT), Verdict::Newer);
+}
+
+#[test]
+fn a_purge_forgets_versions_too() {
+    let (shared, id) = (shared(100), ProgramId::new("1").unwrap());
+    shared.push(Change::Put(versioned(&id, 5)), AT);
+    shared.purge();
+    assert_eq!(shared.push(Change::Put(versioned(&id, 4)), AT), Verdict::Newer);
+}
+
 #[test]
 fn the_bound_of_programs_holds() {
     let shared = shared(100);
@@ -127,7 +215,8 @@ fn a_read_that_begins_in_the_middle_of_a_push_does_not_replace_it() {
     let (shared, id) = (shared(100), ProgramId::new("1").unwrap());
     shared.changes_of(&id).fetch_add(1, Ordering::SeqCst);
     let ticket = shared.begin(&id, AT);
-    let known = Known { answer: Some(program(&id, 1)), since: AT, era: shared.era(), stamp: shared.stamp() };
+    let known =
+        Known { answer: Some(program(&id, 1)), highest: None, since: AT, era: shared.era(), stamp: shared.stamp() };
     shared.inner.known.insert(id.clone(), known);
     assert_eq!(shared.settle(&id, &ticket, Some(program(&id, 0)), AT), Settled::Newer(Some(program(&id, 1))));
 }
@@ -137,13 +226,13 @@ fn a_flood_of_unknown_ids_costs_no_program_its_place_and_keeps_none_out() {
     let shared = shared(100);
     let id = |number: u32| ProgramId::new(format!("p{number}")).unwrap();
     let change = |number| Change::Put(program(id(number), 1));
-    (0..50).for_each(|number| shared.push(change(number), AT));
+    (0..50).for_each(|number| assert_eq!(shared.push(change(number), AT), Verdict::Newer));
     for unknown in 0..10_000 {
         let unknown = ProgramId::new(format!("unknown{unknown}")).unwrap();
         let ticket = shared.begin(&unknown, AT);
         assert_eq!(shared.settle(&unknown, &ticket, None, AT), Settled::Kept);
     }
-    (50..100).for_each(|number| shared.push(change(number), AT));
+    (50..100).for_each(|number| assert_eq!(shared.push(change(number), AT), Verdict::Newer));
     shared.tidy();
     for number in 0..100 {
         assert!(matches!(shared.get(&id(number), AT), Standing::Fresh(Some(_))), "program {number}");

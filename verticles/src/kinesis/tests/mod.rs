@@ -184,6 +184,7 @@ fn event(message_id: &str) -> Event {
             customer_id: 9124,
             customer_name: "Customer2".into(),
             valid: true,
+            version: None,
         }),
         message_id: message_id.into(),
         user_agent: "curl/7.54.0".into(),
