@@ -113,6 +113,8 @@ fn redis(r: &mut Reader<'_>) -> RedisConfig {
         username: r.text_or_none("redis.username", "at most 256 characters", |text| syntax::is_plain(text, 256)),
         password: redis_password(r),
         channel: r.text("redis.channel", "1 to 256 visible characters", syntax::is_channel),
+        changes_key: r.text("redis.changes_key", "1 to 256 visible characters", syntax::is_channel),
+        changes_max: r.number("redis.changes_max", 1_000..=100_000_000),
         connect_timeout: r.millis("redis.connect_timeout_ms", 10..=60_000),
         response_timeout: r.millis("redis.response_timeout_ms", 10..=60_000),
         ping_interval: r.millis("redis.ping_interval_ms", 10..=60_000),

@@ -184,6 +184,10 @@ pub struct RedisConfig {
     pub password: Option<Secret>,
     /// Pub/sub channel that carries changed programs.
     pub channel: String,
+    /// Key of the stream that keeps the latest changes.
+    pub changes_key: String,
+    /// How many, about.
+    pub changes_max: u64,
     /// Time to connect.
     pub connect_timeout: Duration,
     /// Time for one answer.

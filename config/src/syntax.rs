@@ -57,7 +57,7 @@ pub(crate) fn is_plain(text: &str, chars_max: usize) -> bool {
     text.chars().count() <= chars_max && !text.chars().any(char::is_control)
 }
 
-/// The name of a pub/sub channel.
+/// The name of a pub/sub channel or of a key.
 pub(crate) fn is_channel(text: &str) -> bool {
     !text.is_empty() && is_plain(text, 256) && !text.contains(char::is_whitespace)
 }

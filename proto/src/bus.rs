@@ -3,9 +3,11 @@
 //! A request that fails because a server cannot answer fails with [`UNAVAILABLE`], one that is refused because a bound
 //! is reached with [`OVERLOADED`]; "not there" is `None`, never a failure.
 
+use std::fmt;
 use std::ops::Add;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use vertebra::Address;
 
 use crate::{Event, Program, ProgramId};
@@ -22,8 +24,8 @@ pub const CACHE_REVALIDATE: Address<Revalidate> = Address::new("cache.revalidate
 
 /// Is there such a program in the store? Served by `redis` or `embedded`.
 pub const STORE_LOOKUP: Address<Lookup, Option<Arc<Program>>> = Address::new("store.lookup");
-/// Store programs and publish the change. Served by `redis` or `embedded`.
-pub const STORE_PUT: Address<PutPrograms> = Address::new("store.put");
+/// Store programs, each with a version above the one that is stored, and publish the change. Served by `redis` or `embedded`.
+pub const STORE_PUT: Address<PutPrograms, Stored> = Address::new("store.put");
 /// One page of what the store holds. Served by `redis` or `embedded`.
 pub const STORE_LIST: Address<ListPrograms, ProgramPage> = Address::new("store.list");
 /// Delete every program - and nothing else - from the store; the reply counts them. What is in memory stays there: for
@@ -75,7 +77,8 @@ pub struct PurgeCache;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Revalidate;
 
-/// Programs to store, all of them or none when the store cannot be reached.
+/// Programs to store, all of them or none when the store cannot be reached. One that has a version is stored if none above it
+/// is; one that has none is given the next: the time in milliseconds, or one above the stored version if that is higher.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PutPrograms {
     /// At most [`PutPrograms::MAX`].
@@ -85,6 +88,41 @@ pub struct PutPrograms {
 impl PutPrograms {
     /// The most programs one message carries; more are sent in several.
     pub const MAX: usize = 1_000;
+}
+
+/// What became of programs that were to be stored: they are, but for those of which a higher version is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stored {
+    /// Those that were not stored.
+    pub outdated: Vec<Outdated>,
+}
+
+/// A program that was not stored, because a higher version of it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outdated {
+    /// Which one.
+    pub program_id: ProgramId,
+    /// Its version; `None`: it was to be given the next one, and there is none.
+    pub version: Option<u64>,
+    /// The version that is stored.
+    pub stored: u64,
+}
+
+impl fmt::Display for Outdated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { program_id, version, stored } = self;
+        match version {
+            Some(version) => write!(
+                f,
+                "program {program_id} is not stored: its version {version} is below {stored}, which is stored; without a \
+                 version it is given the next one"
+            ),
+            None => {
+                write!(f, "program {program_id} is not stored: there is no version above {stored}, which is stored")
+            }
+        }
+    }
 }
 
 /// Ask for one page of programs.

@@ -217,6 +217,11 @@ impl Program {
         json::write(self)
     }
 
+    /// As [`Program::to_json`], without the version: for a store that counts them itself.
+    pub fn to_json_unversioned(&self) -> String {
+        json::write_unversioned(self)
+    }
+
     /// Reads a program from the fields of a Redis hash; the rules are those of [`Program::from_json`].
     ///
     /// # Errors

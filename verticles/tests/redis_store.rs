@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use adtrack::redis::{Metrics, RedisStore};
 use adtrack_proto::bus::{
     AskHealth, Health, INVALID, ListPrograms, Lookup, PurgeStore, PutPrograms, STORE_HEALTH, STORE_LIST, STORE_LOOKUP,
-    STORE_PURGE, STORE_PUT, UNAVAILABLE,
+    STORE_PURGE, STORE_PUT, Stored, UNAVAILABLE,
 };
 use adtrack_proto::{Program, ProgramId};
 use support::eventually;
@@ -37,7 +37,23 @@ impl Under {
         self.rt.bus().request(STORE_LOOKUP, Lookup { program_id }).await
     }
 
-    async fn put(&self, programs: Vec<Arc<Program>>) -> Result<(), RequestError> {
+    /// What is found without its version.
+    async fn content(&self, text: &str) -> Option<Arc<Program>> {
+        let found = self.lookup(text).await.unwrap();
+        found.map(|program| Arc::new(Program { version: None, ..Program::clone(&program) }))
+    }
+
+    async fn version(&self, text: &str) -> Option<u64> {
+        self.lookup(text).await.unwrap().and_then(|program| program.version)
+    }
+
+    /// Puts one version, and says which one stands in its way.
+    async fn put_version(&self, text: &str, version: Option<u64>) -> Option<u64> {
+        let program = Program { version, ..Program::clone(&program(text)) };
+        self.put(vec![Arc::new(program)]).await.unwrap().outdated.pop().map(|outdated| outdated.stored)
+    }
+
+    async fn put(&self, programs: Vec<Arc<Program>>) -> Result<Stored, RequestError> {
         self.rt.bus().request(STORE_PUT, PutPrograms { programs }).await
     }
 
@@ -71,6 +87,18 @@ fn program(id: &str) -> Arc<Program> {
     })
 }
 
+fn hset(server: &RedisServer, key: &str, field: &str, value: &str) {
+    redis::cmd("HSET").arg(key).arg(&[field, value]).exec(&mut server.client()).unwrap();
+}
+
+/// The changes that the stream keeps, oldest first.
+fn changes(server: &RedisServer) -> Vec<Program> {
+    type Entry = (String, HashMap<String, String>);
+    let entries: Vec<Entry> =
+        redis::cmd("XRANGE").arg(&["adtrack:changes", "-", "+"]).query(&mut server.client()).unwrap();
+    entries.iter().map(|(_, fields)| Program::from_json(fields["change"].as_bytes()).unwrap()).collect()
+}
+
 fn code(result: Result<impl std::fmt::Debug, RequestError>) -> i32 {
     match result {
         Err(RequestError::Failed(failure)) => failure.code(),
@@ -79,18 +107,19 @@ fn code(result: Result<impl std::fmt::Debug, RequestError>) -> i32 {
 }
 
 #[test]
-fn a_program_put_is_the_references_hash_and_is_found() {
+fn a_program_put_is_the_references_hash_with_a_version_and_is_found() {
     let server = RedisServer::start();
     TestRuntime::on_loops(1, |rt| async move {
         let under = Under::deploy(rt, &server).await;
         under.put(vec![program("212313")]).await.unwrap();
-        assert_eq!(under.lookup("212313").await, Ok(Some(program("212313"))));
+        assert_eq!(under.content("212313").await, Some(program("212313")));
         let hash: HashMap<String, String> = redis::cmd("HGETALL").arg("212313").query(&mut server.client()).unwrap();
         let mut names: Vec<_> = hash.keys().map(String::as_str).collect();
         names.sort_unstable();
         let reference =
             ["checksum", "customerId", "customerName", "messageId", "programId", "programName", "userAgent", "valid"];
-        assert_eq!(names, reference);
+        assert_eq!(names[..8], reference);
+        assert_eq!(names[8..], ["version"]);
         assert_eq!((hash["customerId"].as_str(), hash["valid"].as_str()), ("-7", "false"));
         assert_eq!(under.lookup("212314").await, Ok(None));
     });
@@ -120,7 +149,124 @@ fn what_is_put_is_published_on_the_channel() {
         under.put(vec![program("1"), program("2")]).await.unwrap();
         for id in ["1", "2"] {
             let payload: Vec<u8> = listener.get_message().unwrap().get_payload().unwrap();
-            assert_eq!(Program::from_json(&payload), Ok((*program(id)).clone()));
+            let published = Program::from_json(&payload).unwrap();
+            assert_eq!(Some(published.version), under.lookup(id).await.unwrap().map(|stored| stored.version));
+            assert_eq!(Program { version: None, ..published }, *program(id));
+        }
+    });
+}
+
+#[test]
+fn what_is_put_without_a_version_gets_the_servers_time_or_one_above_the_stored_one() {
+    let server = RedisServer::start();
+    TestRuntime::on_loops(1, |rt| async move {
+        let under = Under::deploy(rt, &server).await;
+        let now_ms = || {
+            let (seconds, micros): (u64, u64) = redis::cmd("TIME").query(&mut server.client()).unwrap();
+            seconds * 1_000 + micros / 1_000
+        };
+        let (before, _, after) = (now_ms(), under.put_version("1", None).await, now_ms());
+        let first = under.version("1").await.unwrap();
+        assert!((before..=after).contains(&first), "{before} <= {first} <= {after}");
+        for (stored, next) in [
+            ("9000000000000", 9_000_000_000_001),
+            ("9999999999999", 10_000_000_000_000),
+            ("0018014398509481990", 18_014_398_509_481_991),
+            ("18446744073709551614", u64::MAX),
+        ] {
+            hset(&server, "1", "version", stored);
+            assert_eq!(under.put_version("1", None).await, None);
+            assert_eq!(under.version("1").await, Some(next), "after {stored}");
+        }
+        assert_eq!(under.put_version("1", None).await, Some(u64::MAX), "there is none above");
+        for garbage in ["", "x", "-1", "1.5", "18446744073709551616"] {
+            hset(&server, "1", "version", garbage);
+            assert_eq!(under.put_version("1", None).await, None);
+            assert!(under.version("1").await.unwrap() >= before, "{garbage:?} is no version");
+        }
+    });
+}
+
+#[test]
+fn a_lower_version_is_not_stored_nor_published_nor_kept() {
+    let server = RedisServer::start();
+    TestRuntime::on_loops(1, |rt| async move {
+        let under = Under::deploy(rt, &server).await;
+        // Beyond what a float can tell apart.
+        let (low, high) = (18_446_744_073_709_551_613, 18_446_744_073_709_551_614);
+        assert_eq!(under.put_version("1", Some(high)).await, None);
+        assert_eq!(under.put_version("1", Some(low)).await, Some(high));
+        assert_eq!(under.put_version("1", Some(9)).await, Some(high));
+        assert_eq!(under.put_version("1", Some(high)).await, None, "the same once more: a retry does no harm");
+        assert_eq!(under.version("1").await, Some(high));
+        let kept: Vec<_> = changes(&server).iter().map(|change| change.version).collect();
+        assert_eq!(kept, [Some(high), Some(high)]);
+        assert_eq!(under.metrics.outdated_puts.get(), 2);
+        let programs = vec![program("2"), Arc::new(Program { version: Some(1), ..Program::clone(&program("1")) })];
+        let stored = under.put(programs).await.unwrap();
+        assert_eq!(stored.outdated.len(), 1, "one that is refused keeps no other from being stored");
+        assert!(under.version("2").await.is_some());
+    });
+}
+
+#[test]
+fn writers_at_the_same_time_get_versions_of_their_own_in_the_order_of_the_changes() {
+    let server = RedisServer::start();
+    TestRuntime::on_loops(1, |rt| async move {
+        let under = Under::deploy(rt, &server).await;
+        let writer = async || {
+            for _ in 0..10 {
+                let programs = (0..25).map(|_| program("1")).collect();
+                assert_eq!(under.put(programs).await, Ok(Stored::default()));
+            }
+        };
+        tokio::join!(writer(), writer(), writer(), writer());
+        let versions: Vec<_> = changes(&server).iter().map(|change| change.version).collect();
+        assert_eq!(versions.len(), 1_000);
+        assert!(versions.is_sorted_by(|one, next| one < next));
+        assert_eq!(under.version("1").await, versions[999]);
+    });
+}
+
+#[test]
+fn the_stream_keeps_the_latest_changes_and_lets_the_oldest_go() {
+    let server = RedisServer::start();
+    TestRuntime::on_loops(1, |rt| async move {
+        let mut config = server.config();
+        config.changes_max = 1_000;
+        let metrics = Metrics::default();
+        let counted = metrics.clone();
+        rt.deploy(Deploy::new(move || RedisStore::new(config.clone(), counted.clone())).on_loop("io")).await.unwrap();
+        let under = Under { rt, metrics };
+        for round in 0..4 {
+            let programs = (0..1_000).map(|n| program(&format!("p{round}-{n}"))).collect();
+            under.put(programs).await.unwrap();
+        }
+        let kept = changes(&server);
+        assert!((1_000..=1_200).contains(&kept.len()), "{}", kept.len());
+        assert_eq!(kept[kept.len() - 1].program_id.as_str(), "p3-999");
+    });
+}
+
+#[test]
+fn a_change_that_cannot_be_kept_is_not_stored_either() {
+    let server = RedisServer::start();
+    TestRuntime::on_loops(1, |rt| async move {
+        redis::cmd("SET").arg("adtrack:changes").arg("x").exec(&mut server.client()).unwrap();
+        let under = Under::deploy(rt, &server).await;
+        assert_eq!(code(under.put(vec![program("1")]).await), UNAVAILABLE);
+        assert_eq!(under.lookup("1").await, Ok(None));
+    });
+}
+
+#[test]
+fn a_server_that_has_forgotten_its_scripts_is_no_surprise() {
+    let server = RedisServer::start();
+    TestRuntime::on_loops(1, |rt| async move {
+        let under = Under::deploy(rt, &server).await;
+        for _ in 0..3 {
+            redis::cmd("SCRIPT").arg("FLUSH").exec(&mut server.client()).unwrap();
+            assert_eq!(under.put(vec![program("1"), program("2")]).await, Ok(Stored::default()));
         }
     });
 }
@@ -153,7 +299,7 @@ fn keys_that_hold_no_program_are_absent_counted_and_left_alone() {
         );
         let mut left: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut client).unwrap();
         left.sort();
-        assert_eq!(left, ["binary", "huge", "liar", "list", "other", "text"]);
+        assert_eq!(left, ["adtrack:changes", "binary", "huge", "liar", "list", "other", "text"]);
     });
 }
 
@@ -199,7 +345,7 @@ fn ids_that_mean_something_to_redis_are_only_ids() {
         for id in ["*", "{a}", "h?llo", "[abc]", "\\", "$2147483647", "*1", "FLUSHALL", "'\"", "0"] {
             assert_eq!(under.lookup(id).await, Ok(None), "{id}");
             under.put(vec![program(id)]).await.unwrap();
-            assert_eq!(under.lookup(id).await, Ok(Some(program(id))), "{id}");
+            assert_eq!(under.content(id).await, Some(program(id)), "{id}");
         }
         assert_eq!(under.list(100).await.len(), 10);
     });

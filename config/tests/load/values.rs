@@ -48,6 +48,7 @@ const CASES: &[(&str, &[&str], &[&str])] = &[
     ("redis.database", &["0", "15"], &["-1", "65536"]),
     ("redis.password", &["", "p@ss: word"], &["new\nline"]),
     ("redis.channel", &["channel1", "a:b"], &["", "a b"]),
+    ("redis.changes_key", &["adtrack:changes", "x"], &["", "a b"]),
     ("redis.payload_bytes_max", &["256", "16777216"], &["255", "16777217"]),
     ("kinesis.stream", &["", "reactive-system-event-stream"], &["a b", "arn:aws:kinesis:x"]),
     ("kinesis.region", &["us-east-1"], &["", "US"]),

@@ -35,7 +35,11 @@ fn syntax(error: &serde_json::Error) -> ProgramError {
 
 pub(super) fn write(program: &Program) -> String {
     // Writing scalars into memory cannot fail: there is no I/O, and no map whose keys might not be text.
-    serde_json::to_string(&Contract(program)).unwrap_or_default()
+    serde_json::to_string(&Contract { program, version: program.version }).unwrap_or_default()
+}
+
+pub(super) fn write_unversioned(program: &Program) -> String {
+    serde_json::to_string(&Contract { program, version: None }).unwrap_or_default()
 }
 
 /// What was read from an object: a program, or why it is not one. Only wrong syntax is the parser's error.
@@ -163,12 +167,16 @@ impl<'de> Visitor<'de> for ReadScalar {
 }
 
 /// A program in the order of the contract.
-struct Contract<'a>(&'a Program);
+struct Contract<'a> {
+    program: &'a Program,
+    version: Option<u64>,
+}
 
 impl Serialize for Contract<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Program { program_id, program_name, checksum, customer_id, customer_name, valid, version } = self.0;
-        let mut object = serializer.serialize_struct("Program", 8 + usize::from(version.is_some()))?;
+        let Program { program_id, program_name, checksum, customer_id, customer_name, valid, version: _ } =
+            self.program;
+        let mut object = serializer.serialize_struct("Program", 8 + usize::from(self.version.is_some()))?;
         object.serialize_field(Field::UserAgent.name(), "")?;
         object.serialize_field(Field::ProgramId.name(), program_id)?;
         object.serialize_field(Field::ProgramName.name(), program_name)?;
@@ -178,8 +186,8 @@ impl Serialize for Contract<'_> {
         object.serialize_field(Field::MessageId.name(), "")?;
         object.serialize_field(Field::Valid.name(), valid)?;
         // Last, and only where there is one: without it this is the object of the reference to the byte.
-        if let Some(version) = version {
-            object.serialize_field(Field::Version.name(), version)?;
+        if let Some(version) = self.version {
+            object.serialize_field(Field::Version.name(), &version)?;
         }
         object.end()
     }

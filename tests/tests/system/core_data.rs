@@ -209,7 +209,42 @@ async fn programs_put_stores_and_publishes() {
     })
     .await;
     let got = service.command(&["programs", "get", KNOWN], "").unwrap();
-    assert_eq!(crate::support::printed(&got).trim_end(), program(KNOWN, "after"));
+    let version = redis.cli(&["HGET", KNOWN, "version"]).unwrap();
+    assert_eq!(crate::support::printed(&got).trim_end(), versioned(&program(KNOWN, "after"), &version));
+    let changes = redis.cli(&["XRANGE", "adtrack:changes", "-", "+"]).unwrap();
+    assert!(changes.contains(&versioned(&program(KNOWN, "after"), &version)), "{changes}");
+}
+
+/// A program with a version.
+fn versioned(program: &str, version: &str) -> String {
+    program.replace("true}", &format!("true,\"version\":{version}}}"))
+}
+
+#[tokio::test]
+async fn an_older_version_is_refused_by_the_command_and_not_believed_by_the_service() {
+    let _turn = beside_others().await;
+    let (redis, service) = start().await;
+    let put = |name, version| service.command(&["programs", "put", "-"], &versioned(&program(KNOWN, name), version));
+    assert!(put("ten", "10").unwrap().status.success());
+    until_named(&service, KNOWN, "ten").await;
+    let refused = put("nine", "9").unwrap();
+    assert!(!refused.status.success() && errors(&refused).contains("version 9 is below 10"), "{}", errors(&refused));
+    let lines = [versioned(&program(KNOWN, "eight"), "8"), program("other", "beside it")].join("\n");
+    let imported = service.command(&["programs", "import", "-"], &lines).unwrap();
+    assert!(!imported.status.success() && errors(&imported).contains("1 programs are stored"), "{}", errors(&imported));
+    until_named(&service, "other", "beside it").await;
+
+    // What bypasses the command: a message that comes late, and a replica that has less.
+    redis.cli(&["PUBLISH", CHANNEL, &versioned(&program(KNOWN, "late"), "9")]).unwrap();
+    redis.cli(&["HSET", KNOWN, "programName", "replica", "version", "9"]).unwrap();
+    redis.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]).unwrap();
+    until("the push and the read to be counted", DEADLINE, async || {
+        assert_eq!(name_in(&event(&service, KNOWN).await), "ten");
+        (metric(&service, "adtrack_cache_outdated_total").await >= 2.0).then_some(())
+    })
+    .await;
+    redis.cli(&["PUBLISH", CHANNEL, &program(KNOWN, "no version")]).unwrap();
+    until_named(&service, KNOWN, "no version").await;
 }
 
 #[tokio::test]
@@ -237,6 +272,9 @@ async fn payloads_that_are_no_program_are_counted_and_change_nothing() {
         &program(KNOWN, "x").replace("9124", "2147483648"),
         &program(KNOWN, "x").replace("9124", r#""x""#),
         &program(KNOWN, "x").replace("true", "{}"),
+        &versioned(&program(KNOWN, "x"), "-1"),
+        &versioned(&program(KNOWN, "x"), "18446744073709551616"),
+        &versioned(&program(KNOWN, "x"), "[7]"),
         &program(KNOWN, r"\ud800"),
         &program("a b", "x"),
         &program(&"x".repeat(129), "x"),

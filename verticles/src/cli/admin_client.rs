@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use adtrack_config::Secret;
+use adtrack_proto::bus::{Outdated, Stored};
 use adtrack_proto::{Program, ProgramError, ProgramId};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
@@ -77,6 +78,11 @@ struct Page {
 }
 
 #[derive(Deserialize)]
+struct Conflict {
+    outdated: Vec<Outdated>,
+}
+
+#[derive(Deserialize)]
 struct Replayed {
     files: u64,
     events: u64,
@@ -118,12 +124,15 @@ impl AdminClient {
         }
     }
 
-    pub(super) async fn put(&self, programs: &[impl AsRef<Program>]) -> Result<(), AdminError> {
+    pub(super) async fn put(&self, programs: &[impl AsRef<Program>]) -> Result<Stored, AdminError> {
         let objects: Vec<_> = programs.iter().map(|program| program.as_ref().to_json()).collect();
         let body = format!("[{}]", objects.join(","));
         match self.ask(Method::POST, "/programs", body).await? {
-            (status, _) if status.is_success() => Ok(()),
-            (status, body) => Err(self.unexpected(status, &body)),
+            (status, _) if status.is_success() => Ok(Stored::default()),
+            (status, body) => match serde_json::from_slice(&body) {
+                Ok(Conflict { outdated }) if status == StatusCode::CONFLICT => Ok(Stored { outdated }),
+                _ => Err(self.unexpected(status, &body)),
+            },
         }
     }
 

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adtrack_config::{Config, RedisConfig, SAMPLE_PROGRAMS};
+use adtrack_proto::bus::{Outdated, Stored};
 use adtrack_proto::{Program, ProgramId};
-
 use vertebra::Clock;
 
 use super::admin_client::AdminClient;
 use super::admin_client::AdminError;
 use super::embedded_target::{EmbeddedTarget, Holder};
 use crate::addresses::AddressesError;
-use crate::embedded::{Limits, OpenError, Opened, ProgramFile, Programs, WriteError};
+use crate::embedded::{Limits, OpenError, Opened, ProgramFile, Programs, WriteError, versioned};
 use crate::redis::{Direct, DirectError};
 
 /// Programs of one page of the file.
@@ -124,23 +124,33 @@ impl ProgramWriter {
         !matches!(self, Self::File { .. })
     }
 
-    pub(super) async fn put(&mut self, new: &[Arc<Program>]) -> Result<(), StoreError> {
+    /// Stores programs, but for those of which a higher version is stored.
+    pub(super) async fn put(&mut self, new: &[Arc<Program>]) -> Result<Stored, StoreError> {
         match self {
             Self::Redis(redis) => Ok(redis.put(new).await?),
             Self::Admin(admin) => Ok(admin.put(new).await?),
             Self::File { file, programs, programs_max } => {
+                let stored_version = |id: &ProgramId| programs.get(id).and_then(|program| program.version);
+                let outcomes = versioned(new, stored_version, Clock::system().unix_ms());
+                let (new, outdated) = parted(outcomes);
                 let ids = new.iter().map(|program| &program.program_id);
                 let added = ids.filter(|id| !programs.contains_key(*id)).collect::<HashSet<_>>().len();
                 let stored = programs.len() + added;
                 if stored > *programs_max {
                     return Err(StoreError::Full { programs_max: *programs_max });
                 }
-                file.append(new, stored)?;
-                programs.extend(new.iter().map(|program| (program.program_id.clone(), Arc::clone(program))));
-                Ok(())
+                file.append(&new, stored)?;
+                programs.extend(new.into_iter().map(|program| (program.program_id.clone(), program)));
+                Ok(Stored { outdated })
             }
         }
     }
+}
+
+fn parted(outcomes: Vec<Result<Arc<Program>, Outdated>>) -> (Vec<Arc<Program>>, Vec<Outdated>) {
+    let mut outdated = Vec::new();
+    let kept = outcomes.into_iter().filter_map(|outcome| outcome.map_err(|refused| outdated.push(refused)).ok());
+    (kept.collect(), outdated)
 }
 
 /// A store that is looked at. Nothing of it is made or changed.

@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::Arc;
 
 use adtrack_config::{ProgramIdRefusal, ProgramIdRule};
-use adtrack_proto::bus::PutPrograms;
+use adtrack_proto::bus::{Outdated, PutPrograms};
 use adtrack_proto::{Program, ProgramError, ProgramId, ProgramIdError};
 
 use super::elements::{ELEMENT_BYTES_MAX, Element, Elements};
@@ -56,6 +56,9 @@ pub enum ProgramsError {
         /// Why not.
         refusal: ProgramIdRefusal,
     },
+    /// A higher version of it is stored.
+    #[error("{0}")]
+    Outdated(Outdated),
     /// What was asked for cannot be an id.
     #[error(transparent)]
     Id(#[from] ProgramIdError),
@@ -83,7 +86,8 @@ pub enum ProgramsError {
 pub struct Imported {
     /// Programs stored and published.
     pub imported: u64,
-    /// Elements that are no programs, or programs that no URL can ask for; each was reported.
+    /// Elements that are no programs, programs that no URL can ask for, and such of which a higher version is stored; each was
+    /// reported.
     pub failed: u64,
     /// As in [`Put`].
     pub published: bool,
@@ -130,7 +134,7 @@ impl Input {
 }
 
 /// Stores and publishes one program, a JSON object in the contract's shape. A program that no URL can ask
-/// for by `ids` is refused: whoever stores it expects an answer.
+/// for by `ids` is refused: whoever stores it expects an answer. So is one of which a higher version is stored.
 ///
 /// # Errors
 /// Those of [`ProgramsError`] but `Stopped`.
@@ -150,7 +154,9 @@ pub fn put(target: &Target, ids: &ProgramIdRule, input: Input) -> Result<Put, Pr
     let program = Arc::new(program);
     block_on(async {
         let mut store = ProgramWriter::open(target).await?;
-        store.put(std::slice::from_ref(&program)).await?;
+        if let Some(outdated) = store.put(std::slice::from_ref(&program)).await?.outdated.pop() {
+            return Err(ProgramsError::Outdated(outdated));
+        }
         Ok(Put { program_id: program.program_id.clone(), published: store.publishes() })
     })
 }
@@ -195,7 +201,8 @@ pub fn list(target: &Target, out: &mut impl Write) -> Result<u64, ProgramsError>
 }
 
 /// Stores and publishes the programs of a JSON array or an NDJSON file, however many. What is no program, or none that a
-/// URL can ask for by `ids`, is reported to `report` with its line, and the rest goes on; progress is reported there too.
+/// URL can ask for by `ids`, is reported to `report` with its line, what has a lower version than is stored with its id, and the
+/// rest goes on; progress is reported there too.
 ///
 /// # Errors
 /// [`ProgramsError::Store`] when nothing was imported yet, [`ProgramsError::Stopped`] later.
@@ -206,20 +213,24 @@ pub fn import(
     report: &mut impl Write,
 ) -> Result<Imported, ProgramsError> {
     block_on(async {
-        let mut import =
-            Import { store: ProgramWriter::open(target).await?, report, batch: Batch::default(), imported: 0 };
-        let mut failed = 0;
+        let mut import = Import {
+            store: ProgramWriter::open(target).await?,
+            report,
+            batch: Batch::default(),
+            imported: 0,
+            failed: 0,
+        };
         for Element { line, text } in Elements::new(input.reader) {
             match text.map_err(|error| error.to_string()).and_then(|text| program_in(&text, ids)) {
                 Ok(program) => import.add(program).await?,
                 Err(error) => {
-                    failed += 1;
+                    import.failed += 1;
                     writeln!(import.report, "{}, line {line}: {error}", input.name).map_err(ProgramsError::Output)?;
                 }
             }
         }
         import.flush().await?;
-        Ok(Imported { imported: import.imported, failed, published: import.store.publishes() })
+        Ok(Imported { imported: import.imported, failed: import.failed, published: import.store.publishes() })
     })
 }
 
@@ -235,6 +246,7 @@ struct Import<'r, W> {
     report: &'r mut W,
     batch: Batch,
     imported: u64,
+    failed: u64,
 }
 
 #[derive(Default)]
@@ -260,8 +272,13 @@ impl<W: Write> Import<'_, W> {
             return Ok(());
         }
         let imported = self.imported;
-        self.store.put(&programs).await.map_err(|source| ProgramsError::Stopped { imported, source })?;
-        self.imported += programs.len() as u64;
+        let put = self.store.put(&programs).await;
+        let outdated = put.map_err(|source| ProgramsError::Stopped { imported, source })?.outdated;
+        for refused in &outdated {
+            writeln!(self.report, "{refused}").map_err(ProgramsError::Output)?;
+        }
+        self.failed += outdated.len() as u64;
+        self.imported += (programs.len() - outdated.len()) as u64;
         if imported / PROGRESS_PROGRAMS != self.imported / PROGRESS_PROGRAMS {
             writeln!(self.report, "{} programs imported", self.imported).map_err(ProgramsError::Output)?;
         }

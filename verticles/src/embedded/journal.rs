@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use adtrack_proto::Program;
-use adtrack_proto::bus::Change;
+use adtrack_proto::bus::{Change, Outdated, Stored};
 use tokio::sync::{Notify, oneshot};
 use vertebra::Context;
 
-use super::{Embedded, ProgramFile};
+use super::{Embedded, ProgramFile, versioned};
 use crate::changes;
 
 /// How often it is looked whether the file is still in its place, while nothing is written.
@@ -41,7 +41,7 @@ impl Entry {
 #[derive(Debug, Clone)]
 pub(super) struct NotWritten(pub(super) String);
 
-type Written = Result<(), NotWritten>;
+type Written = Result<Stored, NotWritten>;
 
 /// What waits for the disk. Bounded by the handlers in flight, each of which waits for one entry.
 #[derive(Debug, Default)]
@@ -75,24 +75,24 @@ impl Journal {
     fn next_group(&self) -> Option<Group> {
         let mut waiting = self.waiting.borrow_mut();
         let (entry, answer) = waiting.pop_front()?;
-        let mut group = Group { entry, answers: vec![answer] };
+        let mut group = Group { answers: vec![(entry.programs(), answer)], entry };
         while let Group { entry: Entry::Put(programs), answers } = &mut group
             && answers.len() < GROUP_ENTRIES_MAX
             && let Some((Entry::Put(_), _)) = waiting.front()
             && let Some((Entry::Put(more), answer)) = waiting.pop_front()
         {
+            answers.push((more.len(), answer));
             programs.extend(more);
-            answers.push(answer);
         }
         self.writing.set(group.entry.programs());
         Some(group)
     }
 }
 
-/// What one write takes, and who waits for it.
+/// What one write takes, and who waits for it, each for so many of the programs.
 struct Group {
     entry: Entry,
-    answers: Vec<oneshot::Sender<Written>>,
+    answers: Vec<(usize, oneshot::Sender<Written>)>,
 }
 
 /// Writes what waits, one group after the other, as long as the store lives.
@@ -108,12 +108,15 @@ pub(super) async fn keep(ctx: Context<Embedded>, file: ProgramFile) {
             }
             continue;
         };
+        let (entry, outdated) = store.in_order(entry, ctx.clock().unix_ms());
         let written = write(&ctx, &file, entry).await;
         store.journal.settled();
         store.last_error.replace(written.as_ref().err().map(|NotWritten(error)| error.clone()));
-        for answer in answers {
+        let mut outdated = outdated.into_iter();
+        for (programs, answer) in answers {
+            let stored = Stored { outdated: outdated.by_ref().take(programs).flatten().collect() };
             // Whoever asked may have stopped waiting; the entry is written all the same.
-            drop(answer.send(written.clone()));
+            drop(answer.send(written.clone().map(|()| stored)));
         }
     }
 }
@@ -149,7 +152,7 @@ async fn look(ctx: &Context<Embedded>, file: &Arc<Mutex<ProgramFile>>) {
     }
 }
 
-async fn write(ctx: &Context<Embedded>, file: &Arc<Mutex<ProgramFile>>, entry: Entry) -> Written {
+async fn write(ctx: &Context<Embedded>, file: &Arc<Mutex<ProgramFile>>, entry: Entry) -> Result<(), NotWritten> {
     let store = ctx.verticle();
     store.metrics.writes.inc();
     let (file, for_disk) = (Arc::clone(file), entry.clone());
@@ -177,6 +180,17 @@ async fn write(ctx: &Context<Embedded>, file: &Arc<Mutex<ProgramFile>>, entry: E
 }
 
 impl Embedded {
+    /// The entry with the versions that its programs get, and without those of which a higher version is stored; these
+    /// stand, for each program that was there, in the list.
+    fn in_order(&self, entry: Entry, now_ms: i64) -> (Entry, Vec<Option<Outdated>>) {
+        let Entry::Put(programs) = entry else { return (entry, Vec::new()) };
+        let known = self.programs.borrow();
+        let outcomes = versioned(&programs, |id| known.get(id).and_then(|program| program.version), now_ms);
+        let mut kept = Vec::with_capacity(programs.len());
+        let outdated = outcomes.into_iter().map(|outcome| outcome.map(|program| kept.push(program)).err()).collect();
+        (Entry::Put(kept), outdated)
+    }
+
     /// How many programs the store holds with the entry in it.
     fn stored_with(&self, entry: &Entry) -> usize {
         let Entry::Put(programs) = entry else { return 0 };

@@ -7,6 +7,7 @@
 mod file;
 mod journal;
 mod metrics;
+mod versions;
 
 use std::cell::RefCell;
 use std::ops::Bound;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use adtrack_proto::bus::{
     AskHealth, Health, INVALID, ListPrograms, Lookup, OVERLOADED, ProgramPage, PurgeStore, PutPrograms, STORE_HEALTH,
-    STORE_LIST, STORE_LOOKUP, STORE_PURGE, STORE_PUT, UNAVAILABLE,
+    STORE_LIST, STORE_LOOKUP, STORE_PURGE, STORE_PUT, Stored, UNAVAILABLE,
 };
 use adtrack_proto::{Program, ProgramId};
 use vertebra::{BoxError, Context, Failure, Handler, Verticle};
@@ -25,6 +26,7 @@ use journal::{Entry, Journal, NotWritten};
 
 pub use file::{FILE_NAME, Limits, OpenError, Opened, ProgramFile, Programs, WriteError};
 pub use metrics::Metrics;
+pub use versions::versioned;
 
 /// Puts that may wait for the disk at a time; more stay in the mailbox.
 const PUTS_IN_FLIGHT_MAX: usize = 64;
@@ -103,7 +105,7 @@ impl Embedded {
         }
     }
 
-    async fn write(&self, entry: Entry) -> Result<(), Failure> {
+    async fn write(&self, entry: Entry) -> Result<Stored, Failure> {
         self.journal.write(entry).await.map_err(|NotWritten(reason)| Failure::new(UNAVAILABLE, reason))
     }
 
@@ -145,9 +147,9 @@ impl Handler<Lookup> for Embedded {
 }
 
 impl Handler<PutPrograms> for Embedded {
-    type Reply = ();
+    type Reply = Stored;
 
-    async fn handle(&self, put: PutPrograms, _: &Context<Self>) -> Result<(), Failure> {
+    async fn handle(&self, put: PutPrograms, _: &Context<Self>) -> Result<Stored, Failure> {
         if put.programs.len() > PutPrograms::MAX {
             let asked = put.programs.len();
             return Err(Failure::new(

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use adtrack_proto::bus::{CACHE_REVALIDATE, CHANGED, Change};
+use adtrack_proto::bus::{CACHE_REVALIDATE, CHANGED, Change, Outdated};
 use vertebra::testing::TestRuntime;
 use vertebra::{Deploy, Deployment, RequestError};
 
@@ -54,7 +54,7 @@ impl Under {
         Deploy::new(move || Embedded::new(options.clone(), metrics.clone()))
     }
 
-    async fn put(&self, programs: impl IntoIterator<Item = Arc<Program>>) -> Result<(), RequestError> {
+    async fn put(&self, programs: impl IntoIterator<Item = Arc<Program>>) -> Result<Stored, RequestError> {
         let programs = programs.into_iter().collect();
         self.rt.bus().request(STORE_PUT, PutPrograms { programs }).await
     }
@@ -131,7 +131,54 @@ fn a_confirmed_put_was_taken_by_the_caches() {
         under.deploy(dir.path()).await;
         under.put([program("1", "a"), program("2", "b")]).await.unwrap();
         let changes = under.changes.lock().unwrap().clone();
-        assert_eq!(changes[..2], [Change::Put(program("1", "a")), Change::Put(program("2", "b"))]);
+        let now_ms = u64::try_from(under.rt.clock().unix_ms()).unwrap();
+        for (change, given) in changes.iter().zip([program("1", "a"), program("2", "b")]) {
+            let Change::Put(told) = change else { panic!("{change:?}") };
+            assert!(told.version.is_some_and(|version| version <= now_ms), "{told:?}");
+            assert_eq!(Program { version: None, ..Program::clone(told) }, *given);
+        }
+    });
+}
+
+fn versioned_program(id: &str, name: &str, version: u64) -> Arc<Program> {
+    Arc::new(Program { version: Some(version), ..Program::clone(&program(id, name)) })
+}
+
+#[test]
+fn a_lower_version_is_neither_stored_nor_told_and_those_beside_it_are() {
+    paused(|under, dir| async move {
+        let first = under.deploy(dir.path()).await;
+        assert_eq!(under.put([versioned_program("1", "high", 1 << 60)]).await, Ok(Stored::default()));
+        let puts = [versioned_program("1", "low", 9), program("2", "b")];
+        let stored = under.put(puts).await.unwrap();
+        let refused = Outdated { program_id: id("1"), version: Some(9), stored: 1 << 60 };
+        assert_eq!(stored.outdated, [refused]);
+        under.put([program("1", "next")]).await.unwrap();
+        let told: Vec<_> = under.changes.lock().unwrap().iter().map(|change| format!("{change:?}")).collect();
+        assert!(!told.iter().any(|change| change.contains("low")), "{told:?}");
+        first.undeploy().await.unwrap();
+        under.deploy(dir.path()).await;
+        assert_eq!(under.name("1").await.as_deref(), Some("next"));
+        assert_eq!(under.name("2").await.as_deref(), Some("b"));
+        let lower = under.put([versioned_program("1", "low", 1 << 60)]).await.unwrap();
+        assert_eq!(lower.outdated[0].stored, (1 << 60) + 1, "the file keeps versions");
+    });
+}
+
+#[test]
+fn puts_that_share_a_write_hear_each_of_its_own() {
+    paused(|under, dir| async move {
+        under.deploy(dir.path()).await;
+        under.put([versioned_program("1", "a", 10), versioned_program("2", "a", 10)]).await.unwrap();
+        let mut puts = tokio::task::JoinSet::new();
+        for (place, (number, version)) in [("1", 9), ("2", 11), ("2", 8), ("3", 1)].into_iter().enumerate() {
+            let (bus, programs) = (under.rt.bus().clone(), vec![versioned_program(number, "b", version)]);
+            puts.spawn_local(async move { (place, bus.request(STORE_PUT, PutPrograms { programs }).await.unwrap()) });
+        }
+        let mut answers = puts.join_all().await;
+        answers.sort_by_key(|(place, _)| *place);
+        let refused: Vec<_> = answers.iter().map(|(_, stored)| stored.outdated.first().map(|it| it.stored)).collect();
+        assert_eq!(refused, [Some(10), None, Some(11), None]);
     });
 }
 

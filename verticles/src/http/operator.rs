@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use adtrack_config::{ProgramIdRefusal, ProgramIdRule};
 use adtrack_proto::bus::{
-    AskLedger, LEDGER, ListPrograms, Lookup, ProgramPage, REPLAY, Replay, STORE_LIST, STORE_LOOKUP,
+    AskLedger, LEDGER, ListPrograms, Lookup, ProgramPage, REPLAY, Replay, STORE_LIST, STORE_LOOKUP, Stored,
 };
 use adtrack_proto::{Program, ProgramId};
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -183,14 +183,19 @@ impl Operator {
     }
 }
 
-fn stored(result: Result<(), PutError>, done: StatusCode) -> Response {
+fn stored(result: Result<Stored, PutError>, done: StatusCode) -> Response {
     match result {
-        Ok(()) if done == StatusCode::NO_CONTENT => {
+        Ok(Stored { outdated }) if !outdated.is_empty() => {
+            let error = format!("of {} programs a higher version is stored", outdated.len());
+            let body = serde_json::json!({ "error": error, "outdated": outdated });
+            answer::json(StatusCode::CONFLICT, HeaderMap::new(), body.to_string())
+        }
+        Ok(_) if done == StatusCode::NO_CONTENT => {
             let mut response = Response::default();
             *response.status_mut() = done;
             response
         }
-        Ok(()) => answer::fixed(done, OK),
+        Ok(_) => answer::fixed(done, OK),
         Err(error) => answer::error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
     }
 }

@@ -72,7 +72,9 @@ impl Public {
             return answer::method_not_allowed("GET");
         }
         let done = match work {
-            CacheWork::Fill => store::put(&self.bus, &self.samples.programs()).await.map_err(|error| error.to_string()),
+            CacheWork::Fill => {
+                store::put(&self.bus, &self.samples.programs()).await.map(drop).map_err(|error| error.to_string())
+            }
             CacheWork::Purge => store::purge(&self.bus).await.map(drop).map_err(|error| error.to_string()),
         };
         match done {

@@ -2,18 +2,18 @@
 
 use ::redis::aio::ConnectionLike;
 use ::redis::{Pipeline, RedisError, RedisResult, cmd};
+use adtrack_config::RedisConfig;
+use adtrack_proto::bus::Outdated;
 use adtrack_proto::{Program, ProgramId};
 
 use super::hash::{self, Foreign};
+use super::script;
 
 /// Programs written by one pipeline: more of them would keep the reads of others waiting behind it.
 pub(super) const PUT_PIPELINE_MAX: usize = 100;
 /// Keys looked at by one step of a listing or purge.
 pub(super) const SCAN_KEYS_MAX: usize = 500;
 
-/// Sets the hash and publishes the change in one step: no other writer comes between, and a key that holds something else
-/// makes it fail before anything is published. A transaction would publish all the same.
-const PUT: &str = "redis.call('HSET', KEYS[1], unpack(ARGV, 3)) return redis.call('PUBLISH', ARGV[1], ARGV[2])";
 /// Deletes a key that holds a program, and no other.
 const DELETE_PROGRAM: &str =
     "if redis.call('HGET', KEYS[1], 'programId') == KEYS[1] then return redis.call('DEL', KEYS[1]) end return 0";
@@ -38,6 +38,21 @@ pub(super) struct Page {
     pub(super) foreign: u64,
     /// Where to go on; 0 when this was the end.
     pub(super) cursor: u64,
+}
+
+/// How a change becomes known: published to whoever listens, and kept for whoever does not.
+#[derive(Debug)]
+pub(super) struct KnownBy {
+    channel: String,
+    stream: String,
+    changes_max: u64,
+}
+
+impl KnownBy {
+    pub(super) fn new(config: &RedisConfig) -> Self {
+        let (channel, stream) = (config.channel.clone(), config.changes_key.clone());
+        Self { channel, stream, changes_max: config.changes_max }
+    }
 }
 
 pub(super) async fn ping(connection: &mut impl ConnectionLike) -> RedisResult<()> {
@@ -66,23 +81,29 @@ fn found(id: &ProgramId, fields: RedisResult<Vec<Field>>, bytes_max: usize) -> R
     }
 }
 
-/// Stores at most [`PUT_PIPELINE_MAX`] programs and publishes each on the channel.
+/// Stores at most [`PUT_PIPELINE_MAX`] programs, those of which no higher version is stored, and makes each known. Returns what
+/// was stored, with its version.
 pub(super) async fn put(
     connection: &mut impl ConnectionLike,
     programs: &[impl AsRef<Program>],
-    channel: &str,
-) -> RedisResult<()> {
+    known_by: &KnownBy,
+) -> RedisResult<Vec<Result<Program, Outdated>>> {
     let mut pipeline = Pipeline::with_capacity(programs.len());
-    for program in programs {
-        let program = program.as_ref();
-        let put = pipeline.cmd("EVAL").arg(PUT).arg(1).arg(program.program_id.as_str());
-        put.arg(channel).arg(program.to_json());
+    for program in programs.iter().map(AsRef::as_ref) {
+        let put = script::PUT.call(&mut pipeline);
+        put.arg(2).arg(program.program_id.as_str()).arg(&known_by.stream);
+        let version = program.version.map(|version| version.to_string()).unwrap_or_default();
+        put.arg(&known_by.channel).arg(program.to_json_unversioned()).arg(version).arg(known_by.changes_max);
         for (name, value) in program.to_fields() {
             put.arg(name).arg(value.as_ref());
         }
-        put.ignore();
     }
-    pipeline.query_async(connection).await
+    let answers: Vec<(bool, u64)> = pipeline.query_async(connection).await?;
+    let outcome = |(program, (is_stored, version)): (&Program, (bool, u64))| match is_stored {
+        true => Ok(Program { version: Some(version), ..program.clone() }),
+        false => Err(Outdated { program_id: program.program_id.clone(), version: program.version, stored: version }),
+    };
+    Ok(programs.iter().map(AsRef::as_ref).zip(answers).map(outcome).collect())
 }
 
 /// The programs among the next keys, `keys` of them or so.

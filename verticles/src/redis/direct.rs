@@ -6,9 +6,10 @@ use std::time::Duration;
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{AsyncConnectionConfig, ProtocolVersion, RedisError};
 use adtrack_config::RedisConfig;
+use adtrack_proto::bus::Stored;
 use adtrack_proto::{Program, ProgramId};
 
-use super::commands::{self, Found};
+use super::commands::{self, Found, KnownBy};
 use super::connect::{self, ClientError};
 
 /// A person waits longer than a request does.
@@ -18,7 +19,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Direct {
     connection: MultiplexedConnection,
     server: String,
-    channel: String,
+    known_by: KnownBy,
     bytes_max: usize,
 }
 
@@ -73,22 +74,23 @@ impl Direct {
             .set_response_timeout(Some(RESPONSE_TIMEOUT));
         match client.get_multiplexed_async_connection_with_config(&settings).await {
             Ok(connection) => {
-                Ok(Self { connection, server, channel: config.channel.clone(), bytes_max: config.payload_bytes_max })
+                Ok(Self { connection, server, known_by: KnownBy::new(config), bytes_max: config.payload_bytes_max })
             }
             Err(source) => Err(DirectError::Connect { server, source }),
         }
     }
 
-    /// Stores programs and publishes the changes.
+    /// Stores programs and publishes the changes, but for those of which a higher version is stored.
     ///
     /// # Errors
     /// [`DirectError::Command`]; some of the programs may be stored.
-    pub async fn put(&mut self, programs: &[impl AsRef<Program>]) -> Result<(), DirectError> {
+    pub async fn put(&mut self, programs: &[impl AsRef<Program>]) -> Result<Stored, DirectError> {
+        let mut stored = Stored::default();
         for programs in programs.chunks(commands::PUT_PIPELINE_MAX) {
-            let put = commands::put(&mut self.connection, programs, &self.channel).await;
-            put.map_err(|source| self.failed(source))?;
+            let put = commands::put(&mut self.connection, programs, &self.known_by).await;
+            stored.outdated.extend(put.map_err(|source| self.failed(source))?.into_iter().filter_map(Result::err));
         }
-        Ok(())
+        Ok(stored)
     }
 
     /// One program, `None` when there is no such key.

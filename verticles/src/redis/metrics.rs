@@ -19,6 +19,8 @@ pub struct Metrics {
     pub commands: Counter,
     /// Commands that failed or timed out.
     pub command_errors: Counter,
+    /// Programs that were not stored, because a higher version of them is.
+    pub outdated_puts: Counter,
     /// Keys found that hold no program.
     pub foreign_keys: Counter,
     /// 1 while subscribed to the channel.
@@ -48,6 +50,8 @@ impl Metrics {
         registry.register("reconnects", "Times that the command connection came back", metrics.reconnects.clone());
         registry.register("commands", "Commands sent; a pipeline counts once", metrics.commands.clone());
         registry.register("command_errors", "Commands that failed or timed out", metrics.command_errors.clone());
+        let help = "Programs not stored, because a higher version of them is";
+        registry.register("outdated_puts", help, metrics.outdated_puts.clone());
         registry.register("foreign_keys", "Keys found that hold no program", metrics.foreign_keys.clone());
         registry.register("subscribed", "1 while subscribed to the channel", metrics.subscribed.clone());
         registry.register("subscriptions", "Times that the channel was subscribed to", metrics.subscriptions.clone());

@@ -10,12 +10,12 @@ use ::redis::aio::ConnectionManager;
 use adtrack_config::RedisConfig;
 use adtrack_proto::Program;
 use adtrack_proto::bus::{
-    AskHealth, Health, INVALID, ListPrograms, Lookup, ProgramPage, PurgeStore, PutPrograms, STORE_HEALTH, STORE_LIST,
-    STORE_LOOKUP, STORE_PURGE, STORE_PUT, UNAVAILABLE,
+    AskHealth, Change, Health, INVALID, ListPrograms, Lookup, ProgramPage, PurgeStore, PutPrograms, STORE_HEALTH,
+    STORE_LIST, STORE_LOOKUP, STORE_PURGE, STORE_PUT, Stored, UNAVAILABLE,
 };
 use vertebra::{BoxError, Clock, Context, Failure, Handler, Verticle};
 
-use super::commands::{self, Found, Page};
+use super::commands::{self, Found, KnownBy, Page};
 use super::link::{Link, State};
 use super::log_budget::LogBudget;
 use super::{Metrics, connect};
@@ -25,7 +25,7 @@ use crate::changes;
 const LOOKUPS_IN_FLIGHT_MAX: usize = 4_096;
 /// Puts under way at a time: enough that one waits for the network while another is written.
 const PUTS_IN_FLIGHT_MAX: usize = 4;
-/// How long a put waits for the caches of this node, which are to ask for what was put.
+/// How long a put waits for the caches of this node, which are to know what was put.
 const CACHES_TIMEOUT: Duration = Duration::from_secs(1);
 /// A step of a listing, purge or put has this many times the time of a lookup.
 const BULK_FACTOR: u32 = 10;
@@ -36,6 +36,7 @@ const BULK_FACTOR: u32 = 10;
 /// A key that holds no program is answered as absent, and counted.
 pub struct RedisStore {
     config: RedisConfig,
+    known_by: KnownBy,
     metrics: Metrics,
     link: OnceCell<Link>,
     foreign_log: LogBudget,
@@ -44,7 +45,8 @@ pub struct RedisStore {
 impl RedisStore {
     /// A store that connects when it is deployed.
     pub fn new(config: RedisConfig, metrics: Metrics) -> Self {
-        Self { config, metrics, link: OnceCell::new(), foreign_log: LogBudget::default() }
+        let known_by = KnownBy::new(&config);
+        Self { config, known_by, metrics, link: OnceCell::new(), foreign_log: LogBudget::default() }
     }
 
     async fn run<T>(
@@ -56,6 +58,19 @@ impl RedisStore {
         let link = self.link.get().ok_or_else(|| Failure::new(UNAVAILABLE, "redis is not connected: not started"))?;
         let result = link.run(ctx.clock(), timeout, command).await;
         result.map_err(|error| Failure::new(UNAVAILABLE, error.to_string()))
+    }
+
+    /// What was published comes back to this node too, but later; and their versions put the two in order.
+    async fn tell_caches(&self, ctx: &Context<Self>, stored: Vec<Change>) {
+        let Some(last) = stored.last().cloned() else { return };
+        let told = async {
+            let told = changes::tell(ctx.bus(), ctx.clock(), stored).await;
+            changes::taken(ctx.bus(), last).await;
+            told
+        };
+        if !matches!(ctx.clock().timeout(CACHES_TIMEOUT, told).await, Ok(Ok(_))) {
+            tracing::warn!("programs were stored, but caches may answer without them until what was published arrives");
+        }
     }
 
     fn bulk_timeout(&self) -> Duration {
@@ -121,24 +136,27 @@ impl Handler<Lookup> for RedisStore {
 }
 
 impl Handler<PutPrograms> for RedisStore {
-    type Reply = ();
+    type Reply = Stored;
 
-    async fn handle(&self, put: PutPrograms, ctx: &Context<Self>) -> Result<(), Failure> {
+    async fn handle(&self, put: PutPrograms, ctx: &Context<Self>) -> Result<Stored, Failure> {
         if put.programs.len() > PutPrograms::MAX {
             let asked = put.programs.len();
             return Err(Failure::new(INVALID, format!("{asked} programs in one put, at most {}", PutPrograms::MAX)));
         }
+        let (mut stored, mut outdated) = (Vec::with_capacity(put.programs.len()), Vec::new());
         for programs in put.programs.chunks(commands::PUT_PIPELINE_MAX) {
-            let channel = &self.config.channel;
-            let write = async |mut manager: ConnectionManager| commands::put(&mut manager, programs, channel).await;
-            self.run(ctx, self.bulk_timeout(), write).await?;
+            let known_by = &self.known_by;
+            let write = async |mut manager: ConnectionManager| commands::put(&mut manager, programs, known_by).await;
+            for outcome in self.run(ctx, self.bulk_timeout(), write).await? {
+                match outcome {
+                    Ok(program) => stored.push(Change::Put(Arc::new(program))),
+                    Err(refused) => outdated.push(refused),
+                }
+            }
         }
-        // What was published comes back to this node too, but later. Told directly it might overtake a newer one.
-        let caches = changes::revalidate(ctx.bus(), ctx.clock());
-        if !matches!(ctx.clock().timeout(CACHES_TIMEOUT, caches).await, Ok(Ok(()))) {
-            tracing::warn!("programs were stored, but caches may answer without them until what was published arrives");
-        }
-        Ok(())
+        self.metrics.outdated_puts.inc_by(outdated.len() as u64);
+        self.tell_caches(ctx, stored).await;
+        Ok(Stored { outdated })
     }
 }
 

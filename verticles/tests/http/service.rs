@@ -13,7 +13,7 @@ use adtrack_config::{Config, Overrides, SAMPLE_PROGRAMS};
 use adtrack_proto::bus::TRACK;
 use adtrack_proto::bus::{
     Accepted, AtBound, Bound, CACHE_PURGE, EVENTS_HEALTH, Health, LOOKUP, OVERLOADED, ProgramPage, PutPrograms,
-    STORE_HEALTH, STORE_LIST, STORE_LOOKUP, STORE_PURGE, STORE_PUT, UNAVAILABLE,
+    STORE_HEALTH, STORE_LIST, STORE_LOOKUP, STORE_PURGE, STORE_PUT, Stored, UNAVAILABLE,
 };
 use adtrack_proto::{Event, Program, ProgramId};
 use prometheus_client::registry::Registry;
@@ -208,7 +208,11 @@ async fn stub_store(rt: &TestRuntime, behind: &Arc<Behind>) {
         if !down {
             told.puts.lock().unwrap().push(put);
         }
-        std::future::ready(if down { Err(Failure::new(UNAVAILABLE, "the store is down")) } else { Ok(()) })
+        std::future::ready(if down {
+            Err(Failure::new(UNAVAILABLE, "the store is down"))
+        } else {
+            Ok(Stored::default())
+        })
     };
     rt.stub(STORE_PUT, put).await.unwrap();
     let list = |list: adtrack_proto::bus::ListPrograms| {

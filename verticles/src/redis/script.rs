@@ -1,0 +1,75 @@
+//! The scripts that change programs: what Redis does in one step, so that no other writer comes between, and nobody who
+//! looks sees a part of it.
+//!
+//! A script compares the version that is stored with the one that is given, or gives the next one; keeps the change in the
+//! stream of changes; sets the hash; and publishes. What can fail for the sake of the keys or of the user's rights comes
+//! before the hash is touched. Versions are compared as text: a number of Lua's is exact up to 2^53 only.
+
+use std::sync::LazyLock;
+
+use ::redis::{Pipeline, Script};
+
+/// A script, and the name that Redis knows it by once it has run.
+pub(super) struct ServerScript {
+    text: String,
+    script: Script,
+}
+
+impl ServerScript {
+    fn new(text: &str) -> Self {
+        let text = format!("{VERSIONS}{text}");
+        Self { script: Script::new(&text), text }
+    }
+
+    /// Adds a call to a pipeline. The first call brings the text and the others name it: nothing has to be loaded before,
+    /// and no server that has forgotten its scripts is a surprise.
+    pub(super) fn call<'p>(&self, pipeline: &'p mut Pipeline) -> &'p mut Pipeline {
+        match pipeline.is_empty() {
+            true => pipeline.cmd("EVAL").arg(&self.text),
+            false => pipeline.cmd("EVALSHA").arg(self.script.get_hash()),
+        }
+    }
+}
+
+/// Functions of both scripts, on versions as decimals without leading zeros.
+const VERSIONS: &str = "
+local MAX = '18446744073709551615'
+local function above(a, b) return #a > #b or (#a == #b and a > b) end
+local function version_of(key)
+  local text = redis.call('HGET', key, 'version')
+  local digits = text and string.match(text, '^0*(%d+)$')
+  return digits and not above(digits, MAX) and digits or nil
+end
+local function after(version)
+  local head, digit, nines = string.match(version, '^(.-)([0-8]?)(9*)$')
+  return head .. (digit == '' and '1' or tostring(digit + 1)) .. string.rep('0', #nines)
+end
+local function now_ms()
+  local time = redis.call('TIME')
+  return string.format('%s%03d', time[1], math.floor(time[2] / 1000))
+end
+local function next_version(stored)
+  local now = now_ms()
+  return stored and not above(now, stored) and after(stored) or now
+end
+";
+
+/// Stores one program.
+///
+/// Keys: the program's, the stream of changes. Arguments: the channel; the program as JSON without a version; its version, or
+/// nothing; how many changes to keep, about; then the fields of the hash without the version, each with its value.
+/// Answers 1 and the version; or 0 and the version that is stored when that is higher, or is the highest there can be.
+pub(super) static PUT: LazyLock<ServerScript> = LazyLock::new(|| {
+    ServerScript::new(
+        "
+local stored, version = version_of(KEYS[1]), ARGV[3]
+if version == '' then version = next_version(stored) end
+if above(version, MAX) or (stored and above(stored, version)) then return {0, stored} end
+local json = string.sub(ARGV[2], 1, -2) .. ',\"version\":' .. version .. '}'
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], '*', 'change', json)
+redis.call('HSET', KEYS[1], 'version', version, unpack(ARGV, 5))
+redis.call('PUBLISH', ARGV[1], json)
+return {1, version}
+",
+    )
+});
