@@ -1,6 +1,6 @@
 //! The verticle that takes events in: one instance a loop.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::io;
 use std::rc::Rc;
@@ -35,7 +35,7 @@ use crate::drain::unless;
 /// [`UNAVAILABLE`] when that cannot be.
 ///
 /// Refused with [`OVERLOADED`], or dropped where that is wanted, before anything is written: an event that finds as many unwritten ones as the settings
-/// allow, or the log at its bound, or its customer holding more of either than is fair (with a stream nothing is removed that the stream does not have; without one the oldest
+/// allow, or is to wait for the stream and finds half as many that do, or the log at its bound, or its customer holding more of either than is fair (with a stream nothing is removed that the stream does not have; without one the oldest
 /// segments go, so that the bound is not reached unless that fails).
 pub struct Intake {
     pub(super) log: Arc<EventLog>,
@@ -44,6 +44,8 @@ pub struct Intake {
     // Set by `start`, which knows the instance's number.
     appender: OnceCell<RefCell<Appender>>,
     bell: Bell,
+    // Events that wait for the stream to have them.
+    awaiting_stream: Cell<usize>,
 }
 
 /// An event that cannot be a record, however often it is sent.
@@ -63,6 +65,7 @@ impl Intake {
             pending: RefCell::default(),
             appender: OnceCell::new(),
             bell: Bell::default(),
+            awaiting_stream: Cell::new(0),
         }
     }
 
@@ -85,6 +88,11 @@ impl Intake {
         // Without a stream nothing is undelivered: the oldest events go, whosever they are.
         let in_log = !log.is_streaming() || has_share(ledger.account(account).held_bytes(), free);
         (!in_queue || !in_log).then_some(Bound::Share)
+    }
+
+    /// Who waits for the stream waits long when it does not answer, and leaves half of the places to those who do not.
+    fn awaiting_stream_max(&self) -> usize {
+        (self.log.config().loop_queue_events_max / 2).max(1)
     }
 
     /// What becomes of an event that finds a bound reached.
@@ -254,6 +262,26 @@ async fn write_turns(ctx: Context<Intake>) {
     }
 }
 
+/// An event that waits for the stream to have it; its place is free again when this is dropped.
+struct AwaitingStream<'i>(&'i Cell<usize>);
+
+impl<'i> AwaitingStream<'i> {
+    /// None when as many wait already.
+    fn begin(waiting: &'i Cell<usize>, max: usize) -> Option<Self> {
+        let is_free = waiting.get() < max;
+        is_free.then(|| {
+            waiting.set(waiting.get() + 1);
+            Self(waiting)
+        })
+    }
+}
+
+impl Drop for AwaitingStream<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 /// Events that are answered, and not written yet. Dropped before they are - because they could not be, or by a panic -, they
 /// are counted as held by nothing.
 struct Answered<'i> {
@@ -359,6 +387,13 @@ impl Handler<Track> for Intake {
         {
             return Err(Failure::new(UNAVAILABLE, "the event log cannot be written"));
         }
+        let _awaiting_stream = match durability {
+            Durability::Stream => match AwaitingStream::begin(&self.awaiting_stream, self.awaiting_stream_max()) {
+                None => return self.at_bound(Bound::Queue, account, message.at_bound),
+                awaiting => awaiting,
+            },
+            _ => None,
+        };
         let (ack, told) = match durability {
             Durability::Stream => Some(acks::ack(&message.event.message_id)).unzip(),
             _ => (None, None),

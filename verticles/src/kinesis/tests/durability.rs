@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::atomic::Ordering;
 
-use adtrack_proto::bus::UNAVAILABLE;
+use adtrack_proto::bus::{OVERLOADED, UNAVAILABLE};
 
 use super::*;
 use crate::kinesis::tests::stream::Answer;
@@ -181,5 +181,29 @@ fn without_a_stream_that_level_cannot_be_had() {
         let fixture = Fixture::without_stream();
         let _run = fixture.run(&rt).await;
         assert!(is_unavailable(&track_at(&rt, "m", Durability::Stream).await));
+    });
+}
+
+#[test]
+fn as_many_may_wait_for_the_stream_as_leave_half_of_the_places_to_others() {
+    TestRuntime::paused(|rt| async move {
+        let mut fixture = Fixture::with_stream();
+        fixture.events.loop_queue_events_max = 10;
+        fixture.stream.always(Answer::Hang);
+        let run = fixture.run(&rt).await;
+        let others = async {
+            rt.clock().sleep(Duration::from_secs(1)).await;
+            assert_eq!(run.metrics.refused.queue_full.get(), 3, "at once");
+            track(&rt, "beside").await.unwrap();
+        };
+        let ((accepted, refused), ()) = tokio::join!(track_together_at(&rt, ids(0..8), Durability::Stream), others);
+        let overloaded =
+            |error: &RequestError| matches!(error, RequestError::Failed(failure) if failure.code() == OVERLOADED);
+        assert_eq!((accepted.len(), refused.len()), (0, 8));
+        assert_eq!(refused.iter().filter(|error| overloaded(error)).count(), 3);
+        fixture.stream.always(None);
+        until(&rt, "it is taken again", || run.metrics.shipped.get() == 6).await;
+        track_at(&rt, "later", Durability::Stream).await.unwrap();
+        run.stop(&rt).await;
     });
 }
