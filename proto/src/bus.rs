@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use vertebra::Address;
 
+use crate::program::Deletion;
 use crate::{Event, Program, ProgramId};
 
 /// Is there such a program? Answered from memory when it can be. Served by `cache`.
@@ -23,9 +24,11 @@ pub const CACHE_PURGE: Address<PurgeCache, u64> = Address::new("cache.purge");
 pub const CACHE_REVALIDATE: Address<Revalidate> = Address::new("cache.revalidate");
 
 /// Is there such a program in the store? Served by `redis` or `embedded`.
-pub const STORE_LOOKUP: Address<Lookup, Option<Arc<Program>>> = Address::new("store.lookup");
+pub const STORE_LOOKUP: Address<Lookup, Found> = Address::new("store.lookup");
 /// Store programs, each with a version above the one that is stored, and publish the change. Served by `redis` or `embedded`.
 pub const STORE_PUT: Address<PutPrograms, Stored> = Address::new("store.put");
+/// Delete one program, with a version above the one that is stored, and publish that. Served by `redis` or `embedded`.
+pub const STORE_DELETE: Address<DeleteProgram, Deleted> = Address::new("store.delete");
 /// One page of what the store holds. Served by `redis` or `embedded`.
 pub const STORE_LIST: Address<ListPrograms, ProgramPage> = Address::new("store.list");
 /// Delete every program - and nothing else - from the store; the reply counts them. What is in memory stays there: for
@@ -66,7 +69,31 @@ pub enum Change {
     /// It is this now.
     Put(Arc<Program>),
     /// It is gone.
-    Deleted(ProgramId),
+    Deleted(Deletion),
+}
+
+/// What the store has of a program.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Found {
+    /// This.
+    Program(Arc<Program>),
+    /// None, and it remembers that one was deleted.
+    Deleted {
+        /// The version of the deletion.
+        version: u64,
+    },
+    /// None.
+    Nothing,
+}
+
+impl Found {
+    /// The program, if there is one.
+    pub fn program(self) -> Option<Arc<Program>> {
+        match self {
+            Self::Program(program) => Some(program),
+            Self::Deleted { .. } | Self::Nothing => None,
+        }
+    }
 }
 
 /// Forget everything in memory.
@@ -123,6 +150,23 @@ impl fmt::Display for Outdated {
             }
         }
     }
+}
+
+/// A program to delete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteProgram {
+    /// Its id.
+    pub program_id: ProgramId,
+}
+
+/// A program is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Deleted {
+    /// The version of the deletion: what has a lower one does not bring the program back.
+    pub version: u64,
+    /// Whether the store had it. It is published all the same: memories may have what no store has.
+    pub was_stored: bool,
 }
 
 /// Ask for one page of programs.

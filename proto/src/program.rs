@@ -8,8 +8,11 @@ use smol_str::SmolStr;
 
 mod draft;
 mod json;
+mod update;
 
 use draft::{Draft, Field, Scalar};
+
+pub use update::{Deletion, Update};
 
 /// A program's id: 1 to 128 visible ASCII characters.
 ///
@@ -160,6 +163,9 @@ pub enum ProgramError {
         /// What it can have.
         allowed: &'static str,
     },
+    /// It says that a program is gone, where one is wanted.
+    #[error("it is no program but the deletion of one")]
+    Deleted,
     /// The id cannot be one.
     #[error(transparent)]
     Id(#[from] ProgramIdError),
@@ -173,6 +179,7 @@ impl ProgramError {
             Self::Missing { .. } => "missing",
             Self::Duplicate { .. } => "duplicate",
             Self::Value { .. } => "value",
+            Self::Deleted => "deleted",
             Self::Id(_) => "id",
         }
     }

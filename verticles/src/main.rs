@@ -68,6 +68,11 @@ fn programs(what: &Programs, target: &Target, ids: &ProgramIdRule) -> anyhow::Re
         Programs::List => {
             programs::list(target, &mut io::stdout())?;
         }
+        Programs::Delete { id } => {
+            let done = programs::delete(target, id)?;
+            let what = if done.was_stored { "is deleted" } else { "was not stored; its deletion is kept" };
+            writeln!(report, "{id} {what}{}", told_to(target, done.published))?;
+        }
         Programs::Import { file } => {
             let done = programs::import(target, ids, Input::open(file)?, &mut report)?;
             let told = told_to(target, done.published);

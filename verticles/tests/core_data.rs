@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use adtrack::{cache, redis as service};
 use adtrack_config::{Config, Overrides};
-use adtrack_proto::bus::{LOOKUP, Lookup, PutPrograms, STORE_PUT, UNAVAILABLE};
+use adtrack_proto::bus::{DeleteProgram, LOOKUP, Lookup, PutPrograms, STORE_DELETE, STORE_PUT, UNAVAILABLE};
 use adtrack_proto::{Program, ProgramId};
 use support::eventually;
 use support::redis_server::RedisServer;
@@ -118,6 +118,44 @@ fn what_this_node_has_put_is_its_next_answer() {
             let put = PutPrograms { programs: vec![Arc::new(program("1", version))] };
             under.rt.bus().request(STORE_PUT, put).await.unwrap();
             assert_eq!(under.version("1").await, Ok(Some(version)));
+        }
+    });
+}
+
+#[test]
+fn a_program_that_was_deleted_during_a_cut_is_gone_when_the_subscription_is_back_and_one_that_only_went_is_not() {
+    TestRuntime::on_loops(2, |rt| async move {
+        let under = Under::deploy(rt).await;
+        for id in ["1", "2"] {
+            let put = PutPrograms { programs: vec![Arc::new(program(id, 1))] };
+            under.rt.bus().request(STORE_PUT, put).await.unwrap();
+            assert_eq!(under.version(id).await, Ok(Some(1)));
+        }
+        // By a script of somebody else's, on behalf of whom nothing is published; then the same without a trace.
+        let mut client = under.server.client();
+        redis::cmd("HSET").arg(&["adtrack:deleted:{1}", "version", "18446744073709551615"]).exec(&mut client).unwrap();
+        redis::cmd("DEL").arg(&["1", "2"]).exec(&mut client).unwrap();
+        redis::cmd("CLIENT").arg(&["KILL", "TYPE", "pubsub"]).exec(&mut client).unwrap();
+        eventually("the deletion is seen", async || under.version("1").await == Ok(None)).await;
+        assert_eq!(under.version("2").await, Ok(Some(1)));
+        let late = Program { version: Some(9), ..program("1", 9) };
+        redis::cmd("PUBLISH").arg("channel1").arg(late.to_json()).exec(&mut client).unwrap();
+        eventually("the late push is counted", async || under.cache.outdated.get() == 1).await;
+        assert_eq!(under.version("1").await, Ok(None));
+    });
+}
+
+#[test]
+fn what_this_node_deletes_is_gone_with_its_next_answer_and_comes_back_when_it_is_put_again() {
+    TestRuntime::on_loops(2, |rt| async move {
+        let under = Under::deploy(rt).await;
+        for version in 0..50 {
+            let put = PutPrograms { programs: vec![Arc::new(program("1", version))] };
+            under.rt.bus().request(STORE_PUT, put).await.unwrap();
+            assert_eq!(under.version("1").await, Ok(Some(version)));
+            let delete = DeleteProgram { program_id: ProgramId::new("1").unwrap() };
+            assert!(under.rt.bus().request(STORE_DELETE, delete).await.unwrap().was_stored);
+            assert_eq!(under.version("1").await, Ok(None));
         }
     });
 }

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use adtrack::redis::{Metrics, RedisStore};
 use adtrack_proto::bus::{
-    AskHealth, Health, INVALID, ListPrograms, Lookup, PurgeStore, PutPrograms, STORE_HEALTH, STORE_LIST, STORE_LOOKUP,
-    STORE_PURGE, STORE_PUT, Stored, UNAVAILABLE,
+    AskHealth, DeleteProgram, Deleted, Found, Health, INVALID, ListPrograms, Lookup, PurgeStore, PutPrograms,
+    STORE_DELETE, STORE_HEALTH, STORE_LIST, STORE_LOOKUP, STORE_PURGE, STORE_PUT, Stored, UNAVAILABLE,
 };
+use adtrack_proto::program::{Deletion, Update};
 use adtrack_proto::{Program, ProgramId};
 use support::eventually;
 use support::redis_server::RedisServer;
@@ -33,8 +34,17 @@ impl Under {
     }
 
     async fn lookup(&self, text: &str) -> Result<Option<Arc<Program>>, RequestError> {
+        self.find(text).await.map(Found::program)
+    }
+
+    async fn find(&self, text: &str) -> Result<Found, RequestError> {
         let program_id = ProgramId::new(text).unwrap();
         self.rt.bus().request(STORE_LOOKUP, Lookup { program_id }).await
+    }
+
+    async fn delete(&self, text: &str) -> Result<Deleted, RequestError> {
+        let program_id = ProgramId::new(text).unwrap();
+        self.rt.bus().request(STORE_DELETE, DeleteProgram { program_id }).await
     }
 
     /// What is found without its version.
@@ -206,6 +216,88 @@ fn a_lower_version_is_not_stored_nor_published_nor_kept() {
         let stored = under.put(programs).await.unwrap();
         assert_eq!(stored.outdated.len(), 1, "one that is refused keeps no other from being stored");
         assert!(under.version("2").await.is_some());
+    });
+}
+
+#[test]
+fn a_deletion_has_a_version_of_its_own_is_published_kept_and_found_for_a_day() {
+    let server = RedisServer::start();
+    TestRuntime::on_loops(1, |rt| async move {
+        let mut listener = server.client();
+        let mut listener = listener.as_pubsub();
+        let under = Under::deploy(rt, &server).await;
+        under.put_version("1", Some(1 << 60)).await;
+        listener.subscribe("channel1").unwrap();
+        let version = (1 << 60) + 1;
+        assert_eq!(under.delete("1").await, Ok(Deleted { version, was_stored: true }));
+        assert_eq!(under.find("1").await, Ok(Found::Deleted { version }));
+        let payload: Vec<u8> = listener.get_message().unwrap().get_payload().unwrap();
+        let deletion = Deletion { program_id: ProgramId::new("1").unwrap(), version: Some(version) };
+        assert_eq!(Update::from_json(&payload), Ok(Update::Deleted(deletion)));
+        let mut client = server.client();
+        let left: Vec<String> = redis::cmd("XRANGE")
+            .arg(&["adtrack:changes", "-", "+"])
+            .query(&mut client)
+            .map(|entries: Vec<(String, HashMap<String, String>)>| {
+                entries.into_iter().map(|(_, it)| it["change"].clone()).collect()
+            })
+            .unwrap();
+        assert_eq!(left[1].as_bytes(), payload);
+        let exists: u64 = redis::cmd("EXISTS").arg("1").query(&mut client).unwrap();
+        assert_eq!(exists, 0, "a reader that knows no deletions finds no key");
+        let seconds: u64 = redis::cmd("TTL").arg("adtrack:deleted:{1}").query(&mut client).unwrap();
+        assert!((86_300..=86_400).contains(&seconds), "{seconds}");
+    });
+}
+
+#[test]
+fn a_late_put_does_not_bring_a_deleted_program_back_and_a_newer_one_does() {
+    let server = RedisServer::start();
+    TestRuntime::on_loops(1, |rt| async move {
+        let under = Under::deploy(rt, &server).await;
+        under.put_version("1", Some(1 << 60)).await;
+        let deleted = under.delete("1").await.unwrap().version;
+        assert_eq!(under.put_version("1", Some(1 << 60)).await, Some(deleted));
+        assert_eq!(under.find("1").await, Ok(Found::Deleted { version: deleted }));
+        assert_eq!(under.put_version("1", None).await, None);
+        assert_eq!(under.version("1").await, Some(deleted + 1));
+        redis::cmd("DEL").arg("1").exec(&mut server.client()).unwrap();
+        assert_eq!(under.find("1").await, Ok(Found::Nothing), "the deletion went when it was put again");
+    });
+}
+
+#[test]
+fn what_is_not_there_can_be_deleted_and_what_is_no_program_cannot() {
+    let server = RedisServer::start();
+    TestRuntime::on_loops(1, |rt| async move {
+        let under = Under::deploy(rt, &server).await;
+        let first = under.delete("1").await.unwrap();
+        let second = under.delete("1").await.unwrap();
+        assert!(!first.was_stored && !second.was_stored && first.version < second.version);
+        hset(&server, "other", "a", "b");
+        redis::cmd("SET").arg("text").arg("x").exec(&mut server.client()).unwrap();
+        for key in ["other", "text"] {
+            assert_eq!(code(under.delete(key).await), INVALID, "{key}");
+            let left: u64 = redis::cmd("EXISTS").arg(key).query(&mut server.client()).unwrap();
+            assert_eq!(left, 1, "{key}");
+        }
+        under.put_version("last", Some(u64::MAX)).await;
+        assert_eq!(code(under.delete("last").await), INVALID);
+        assert!(under.version("last").await.is_some());
+        assert_eq!(under.list(10).await, ["last"], "a deletion is no program");
+    });
+}
+
+#[test]
+fn what_stands_in_the_place_of_a_deletion_is_passed_over() {
+    let server = RedisServer::start();
+    TestRuntime::on_loops(1, |rt| async move {
+        let under = Under::deploy(rt, &server).await;
+        redis::cmd("SET").arg("adtrack:deleted:{1}").arg("x").exec(&mut server.client()).unwrap();
+        hset(&server, "adtrack:deleted:{2}", "version", "x");
+        for id in ["1", "2"] {
+            assert_eq!(under.find(id).await, Ok(Found::Nothing), "{id}");
+        }
     });
 }
 

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use adtrack::redis::{Metrics, Updates};
 use adtrack_config::RedisConfig;
+use adtrack_proto::ProgramId;
 use adtrack_proto::bus::{CACHE_REVALIDATE, CHANGED, Change};
+use adtrack_proto::program::Deletion;
 use support::eventually;
 use support::redis_server::RedisServer;
 use vertebra::Deploy;
@@ -62,7 +64,7 @@ impl Under {
         let changes = self.changes.lock().unwrap();
         let version = |change: &Change| match change {
             Change::Put(program) => program.customer_id,
-            Change::Deleted(id) => panic!("{id} was not deleted"),
+            Change::Deleted(deletion) => panic!("{deletion:?}"),
         };
         changes.iter().map(version).collect()
     }
@@ -106,6 +108,17 @@ fn what_is_published_becomes_a_change_in_order() {
 }
 
 #[test]
+fn a_deletion_that_is_published_becomes_a_change() {
+    on_loops(|under| async move {
+        under.publish(r#"{"programId":"1","deleted":true,"version":7}"#);
+        under.publish(r#"{"programId":"2","deleted":true}"#);
+        eventually("both", async || under.changes.lock().unwrap().len() == 2).await;
+        let deleted = |id, version| Change::Deleted(Deletion { program_id: ProgramId::new(id).unwrap(), version });
+        assert_eq!(*under.changes.lock().unwrap(), [deleted("1", Some(7)), deleted("2", None)]);
+    });
+}
+
+#[test]
 fn a_burst_is_pushed_whole_or_has_the_caches_revalidate() {
     on_loops(|under| async move {
         let mut pipeline = redis::pipe();
@@ -138,6 +151,9 @@ fn garbage_is_counted_by_reason_and_changes_nothing() {
             ("duplicate", valid.replacen('{', "{\"programId\":\"1\",", 1).into_bytes()),
             ("value", valid.replace(":1,", ":\"x\",").into_bytes()),
             ("value", valid.replace(":1,", ":2147483648,").into_bytes()),
+            ("value", valid.replace("true}", "true,\"version\":-1}").into_bytes()),
+            ("value", br#"{"programId":"1","deleted":true,"version":1.5}"#.to_vec()),
+            ("missing", br#"{"deleted":true}"#.to_vec()),
             ("id", valid.replace("\"programId\":\"1\"", "\"programId\":\"a b\"").into_bytes()),
             ("oversized", huge.into_bytes()),
             ("oversized", vec![b'['; 20 << 20]),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
-use super::{Program, ProgramError, ProgramId};
+use super::{Deletion, Program, ProgramError, ProgramId, Update};
 
 /// How many characters of a wrong value an error shows.
 const SHOWN_CHARS_MAX: usize = 64;
@@ -20,10 +20,11 @@ pub(super) enum Field {
     MessageId,
     Valid,
     Version,
+    Deleted,
 }
 
 impl Field {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::UserAgent,
         Self::ProgramId,
         Self::ProgramName,
@@ -33,6 +34,7 @@ impl Field {
         Self::MessageId,
         Self::Valid,
         Self::Version,
+        Self::Deleted,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -46,6 +48,7 @@ impl Field {
             Self::MessageId => "messageId",
             Self::Valid => "valid",
             Self::Version => "version",
+            Self::Deleted => "deleted",
         }
     }
 
@@ -95,6 +98,7 @@ pub(super) struct Draft {
     customer_name: Option<String>,
     valid: Option<bool>,
     version: Option<u64>,
+    deleted: bool,
 }
 
 impl Draft {
@@ -110,11 +114,28 @@ impl Draft {
             Field::CustomerName => put(&mut self.customer_name, field, text(field, value)?),
             Field::Valid => put(&mut self.valid, field, truth(field, &value)?),
             Field::Version => put(&mut self.version, field, version(field, &value)?),
+            // Whatever else somebody may have there is not looked at, as with any field that is not known.
+            Field::Deleted => {
+                self.deleted |= truth(field, &value).unwrap_or_default();
+                Ok(())
+            }
         }
+    }
+
+    /// The program or its deletion, when nothing is missing.
+    pub(super) fn finish_update(self) -> Result<Update, ProgramError> {
+        if !self.deleted {
+            return self.finish().map(Update::Put);
+        }
+        let program_id = needed(self.program_id, Field::ProgramId)?;
+        Ok(Update::Deleted(Deletion { program_id, version: self.version }))
     }
 
     /// The program, when nothing is missing.
     pub(super) fn finish(self) -> Result<Program, ProgramError> {
+        if self.deleted {
+            return Err(ProgramError::Deleted);
+        }
         Ok(Program {
             program_id: needed(self.program_id, Field::ProgramId)?,
             program_name: needed(self.program_name, Field::ProgramName)?,

@@ -7,9 +7,17 @@ use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeStruct, Serializer};
 
-use super::{Draft, Field, Program, ProgramError, ProgramListError, Scalar};
+use super::{Draft, Field, Program, ProgramError, ProgramId, ProgramListError, Scalar, Update};
 
 pub(super) fn one(json: &[u8]) -> Result<Program, ProgramError> {
+    draft(json)?.finish()
+}
+
+pub(super) fn update(json: &[u8]) -> Result<Update, ProgramError> {
+    draft(json)?.finish_update()
+}
+
+fn draft(json: &[u8]) -> Result<Draft, ProgramError> {
     serde_json::from_slice::<Read>(json).map_err(|error| syntax(&error))?.0
 }
 
@@ -42,8 +50,8 @@ pub(super) fn write_unversioned(program: &Program) -> String {
     serde_json::to_string(&Contract { program, version: None }).unwrap_or_default()
 }
 
-/// What was read from an object: a program, or why it is not one. Only wrong syntax is the parser's error.
-struct Read(Result<Program, ProgramError>);
+/// What was read from an object: its fields, or why one of them is wrong. Only wrong syntax is the parser's error.
+struct Read(Result<Draft, ProgramError>);
 
 impl<'de> Deserialize<'de> for Read {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -54,7 +62,7 @@ impl<'de> Deserialize<'de> for Read {
 struct ReadObject;
 
 impl<'de> Visitor<'de> for ReadObject {
-    type Value = Result<Program, ProgramError>;
+    type Value = Result<Draft, ProgramError>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a program as an object")
@@ -69,7 +77,7 @@ impl<'de> Visitor<'de> for ReadObject {
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        Ok(failed.map_or_else(|| draft.finish(), Err))
+        Ok(failed.map_or(Ok(draft), Err))
     }
 }
 
@@ -88,7 +96,7 @@ impl<'de> Visitor<'de> for &mut ReadList {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         while let Some(Read(read)) = seq.next_element()? {
-            match read {
+            match read.and_then(Draft::finish) {
                 Ok(program) => self.programs.push(program),
                 Err(error) => {
                     self.failed = Some(error);
@@ -164,6 +172,15 @@ impl<'de> Visitor<'de> for ReadScalar {
         while seq.next_element::<IgnoredAny>()?.is_some() {}
         Ok(Scalar::Nested)
     }
+}
+
+pub(super) fn write_deletion(program_id: &ProgramId, version: Option<u64>) -> String {
+    let mut json = format!(r#"{{"programId":{},"deleted":true"#, serde_json::Value::from(program_id.as_str()));
+    if let Some(version) = version {
+        json.push_str(&format!(r#","version":{version}"#));
+    }
+    json.push('}');
+    json
 }
 
 /// A program in the order of the contract.

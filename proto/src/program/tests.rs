@@ -76,6 +76,34 @@ fn a_version_is_written_last() {
 }
 
 #[test]
+fn an_update_is_a_program_or_its_deletion() {
+    let deletion = |version| Update::Deleted(Deletion { program_id: ProgramId::new("7").unwrap(), version });
+    assert_eq!(Update::from_json(CONTRACT.as_bytes()), Ok(Update::Put(program2())));
+    assert_eq!(Update::from_json(br#"{"programId":"7","deleted":true}"#), Ok(deletion(None)));
+    assert_eq!(Update::from_json(br#"{"version":"8","deleted":"true","programId":"7"}"#), Ok(deletion(Some(8))));
+    for (json, kind) in [
+        (r#"{"deleted":true}"#, "missing"),
+        (r#"{"programId":"a b","deleted":true}"#, "id"),
+        (r#"{"programId":"7","deleted":true,"version":-1}"#, "value"),
+        (r#"{"programId":"7","deleted":false}"#, "missing"),
+    ] {
+        assert_eq!(Update::from_json(json.as_bytes()).unwrap_err().kind(), kind, "{json}");
+    }
+    for other in ["false", "null", "0", r#""no""#, "[1]"] {
+        assert_eq!(Update::from_json(with("deleted", other).as_bytes()), Ok(Update::Put(program2())), "{other}");
+    }
+}
+
+#[test]
+fn a_deletion_is_no_program() {
+    assert_eq!(Program::from_json(with("deleted", "true").as_bytes()), Err(ProgramError::Deleted));
+    assert_eq!(Program::list_from_json(with("deleted", "true").as_bytes()).unwrap_err().error, ProgramError::Deleted);
+    let hash = program2();
+    let hash = hash.to_fields().into_iter().chain([("deleted", "true".into())]);
+    assert_eq!(Program::from_fields(hash), Err(ProgramError::Deleted));
+}
+
+#[test]
 fn what_is_not_known_is_not_looked_at() {
     let deep = format!("{}{}", "[".repeat(50_000), "]".repeat(50_000));
     assert_eq!(Program::from_json(with("addedLater", &deep).as_bytes()), Ok(program2()));
@@ -251,6 +279,12 @@ proptest! {
     }
 
     #[test]
+    fn json_gives_back_the_deletion_that_was_written(program_id in any_id(), version: Option<u64>) {
+        let deletion = Deletion { program_id, version };
+        prop_assert_eq!(Update::from_json(deletion.to_json().as_bytes()), Ok(Update::Deleted(deletion.clone())));
+    }
+
+    #[test]
     fn a_hash_gives_back_the_program_that_was_written(program in any_program()) {
         let version = program.version.map(|version| ("version", version.to_string().into()));
         let read = Program::from_fields(program.to_fields().into_iter().chain(version));
@@ -266,6 +300,7 @@ proptest! {
     #[test]
     fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
         drop(Program::from_json(&bytes));
+        drop(Update::from_json(&bytes));
         drop(Program::list_from_json(&bytes));
     }
 
@@ -274,6 +309,7 @@ proptest! {
         let mut json = CONTRACT.as_bytes().to_vec();
         json[at] = byte;
         drop(Program::from_json(&json));
+        drop(Update::from_json(&json));
         drop(Program::from_json(&json[..cut]));
     }
 

@@ -248,6 +248,37 @@ async fn an_older_version_is_refused_by_the_command_and_not_believed_by_the_serv
 }
 
 #[tokio::test]
+async fn a_program_that_is_deleted_is_unknown_on_every_node_and_no_late_push_brings_it_back() {
+    let _turn = beside_others().await;
+    let (redis, service) = start().await;
+    let other = with_redis(Adtrack::builder(), &redis).start().unwrap();
+    until_subscribed(&other).await;
+    let put = |name| service.command(&["programs", "put", "-"], &program(KNOWN, name)).unwrap();
+    assert!(put("before").status.success());
+    let before = redis.cli(&["HGET", KNOWN, "version"]).unwrap();
+    for node in [&service, &other] {
+        until_named(node, KNOWN, "before").await;
+    }
+    let deleted = service.command(&["programs", "delete", KNOWN], "").unwrap();
+    assert!(deleted.status.success() && errors(&deleted).contains("is deleted and published"), "{}", errors(&deleted));
+    let version = redis.cli(&["HGET", &format!("adtrack:deleted:{{{KNOWN}}}"), "version"]).unwrap();
+    let changes = redis.cli(&["XREVRANGE", "adtrack:changes", "+", "-", "COUNT", "1"]).unwrap();
+    assert!(changes.contains(&format!(r#"{{"programId":"{KNOWN}","deleted":true,"version":{version}}}"#)), "{changes}");
+    redis.cli(&["PUBLISH", CHANNEL, &versioned(&program(KNOWN, "late"), &before)]).unwrap();
+    for node in [&service, &other] {
+        until("the late push to be counted", DEADLINE, async || {
+            (metric(node, "adtrack_cache_outdated_total").await == 1.0).then_some(())
+        })
+        .await;
+        assert_eq!(event(node, KNOWN).await.status, StatusCode::NOT_FOUND);
+    }
+    assert!(put("again").status.success());
+    until_named(&other, KNOWN, "again").await;
+    let twice = service.command(&["programs", "delete", "never-there"], "").unwrap();
+    assert!(twice.status.success() && errors(&twice).contains("was not stored"), "{}", errors(&twice));
+}
+
+#[tokio::test]
 async fn payloads_that_are_no_program_are_counted_and_change_nothing() {
     let _turn = beside_others().await;
     let (redis, service) = start().await;

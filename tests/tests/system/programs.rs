@@ -182,6 +182,28 @@ async fn a_data_directory_removed_under_the_service_is_told_and_gets_no_second_s
 }
 
 #[tokio::test]
+async fn a_program_that_is_deleted_is_gone_at_once_and_after_a_restart() {
+    let _turn = beside_others().await;
+    let mut service = Adtrack::builder().start().unwrap();
+    assert_eq!(name_in(&event(&service, KNOWN).await), "program2");
+    let deleted = programs(&service, &["delete", KNOWN], "");
+    assert!(deleted.status.success() && errors(&deleted).contains("is deleted and published"), "{}", errors(&deleted));
+    assert_eq!(event(&service, KNOWN).await.status, StatusCode::NOT_FOUND);
+    service.kill_9();
+    let deleted = programs(&service, &["delete", "212312"], "");
+    assert!(
+        errors(&deleted).contains("is deleted in") && errors(&deleted).contains("for the next start"),
+        "{}",
+        errors(&deleted)
+    );
+    service.restart().unwrap();
+    for id in [KNOWN, "212312"] {
+        assert_eq!(event(&service, id).await.status, StatusCode::NOT_FOUND, "{id}");
+    }
+    assert_eq!(name_in(&event(&service, "212314").await), "program3");
+}
+
+#[tokio::test]
 async fn programs_put_while_the_service_is_down_are_there_when_it_is_back() {
     let _turn = beside_others().await;
     let mut service = Adtrack::builder().start().unwrap();

@@ -24,10 +24,10 @@ pub(super) enum By {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Said<'s> {
     /// The program, or that there is none.
-    pub(super) answer: Option<&'s Arc<Program>>,
+    answer: Option<&'s Arc<Program>>,
     /// Its version, or that of its deletion.
     pub(super) version: Option<u64>,
-    pub(super) by: By,
+    by: By,
 }
 
 /// What that is to what is known.
@@ -42,9 +42,14 @@ pub(super) enum Verdict {
 }
 
 impl<'s> Said<'s> {
-    /// That a program is this, or that nothing is known of one.
-    pub(super) fn new(answer: Option<&'s Arc<Program>>, by: By) -> Self {
-        Self { answer, version: answer.and_then(|program| program.version), by }
+    /// That a program is this.
+    pub(super) fn put(program: &'s Arc<Program>, by: By) -> Self {
+        Self { answer: Some(program), version: program.version, by }
+    }
+
+    /// That there is none. Without a version nobody has said that it was deleted.
+    pub(super) fn deleted(version: Option<u64>, by: By) -> Self {
+        Self { answer: None, version, by }
     }
 
     /// What it is to what is known.
@@ -112,7 +117,10 @@ mod tests {
     /// Says something to what is known, as the memory does.
     fn say(known: Option<Known>, spoken: Spoken, by: By) -> (Verdict, Option<Known>) {
         let answer = spoken.answer();
-        let said = Said { answer: answer.as_ref(), version: spoken.version(), by };
+        let said = match &answer {
+            Some(program) => Said::put(program, by),
+            None => Said::deleted(spoken.version(), by),
+        };
         let verdict = said.against(known.as_ref());
         if verdict != Verdict::Newer {
             return (verdict, known);
@@ -214,7 +222,7 @@ mod tests {
     fn a_hash_that_was_changed_without_counting_is_seen_by_whoever_reads_it() {
         let known = all([(Spoken::Put(1), By::Message)]);
         let other = program(77, Some(1));
-        let said = |by| Said::new(Some(&other), by).against(known.as_ref());
+        let said = |by| Said::put(&other, by).against(known.as_ref());
         assert_eq!(said(By::Read), Verdict::Newer);
         assert_eq!(said(By::Message), Verdict::Newer);
         assert_eq!(verdict([Spoken::Put(1), Spoken::Uncounted(9)], Spoken::Put(1), By::Read), Verdict::Newer);

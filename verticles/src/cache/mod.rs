@@ -9,7 +9,7 @@
 //! * The store cannot be asked: programs that are known are answered, past their time too, for a day at most; what is not
 //!   known fails. "No such program" is only ever the store's word, and remembered for a short time.
 //! * A revalidation has programs asked for again before they are trusted. One that the store does not have any more is
-//!   answered until its time is over all the same: nobody has said that it was deleted.
+//!   answered until its time is over all the same, unless the store remembers that it was deleted.
 //! * After a failed question, programs past their time are answered without asking for a second, so that a store that
 //!   hangs does not make every lookup hang.
 //!
@@ -27,8 +27,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adtrack_proto::bus::{
-    CACHE_PURGE, CACHE_REVALIDATE, CHANGED, Change, LOOKUP, Lookup, OVERLOADED, PurgeCache, Revalidate, STORE_LOOKUP,
-    UNAVAILABLE,
+    CACHE_PURGE, CACHE_REVALIDATE, CHANGED, Change, Found, LOOKUP, Lookup, OVERLOADED, PurgeCache, Revalidate,
+    STORE_LOOKUP, UNAVAILABLE,
 };
 use adtrack_proto::{Program, ProgramId};
 use vertebra::{BoxError, Context, Failure, Handler, RequestError, Route, Verticle};
@@ -110,16 +110,16 @@ impl Cache {
     }
 
     async fn ask(&self, id: &ProgramId, ctx: &Context<Self>) -> Answer {
-        let mut answer = None;
+        let mut found = Found::Nothing;
         for _ in 0..ROUNDS_MAX {
             let ticket = self.programs.begin(id, ctx.clock().now());
             let question = ctx.bus().request(STORE_LOOKUP, Lookup { program_id: id.clone() });
-            answer = match question.timeout(self.store_timeout).await {
-                Ok(answer) => answer,
+            found = match question.timeout(self.store_timeout).await {
+                Ok(found) => found,
                 Err(error) => return self.failed(ticket, &error, ctx.clock().now()),
             };
-            match self.programs.settle(id, &ticket, answer.clone(), ctx.clock().now()) {
-                Settled::Kept => return Ok(answer),
+            match self.programs.settle(id, &ticket, found.clone(), ctx.clock().now()) {
+                Settled::Kept => return Ok(found.program()),
                 Settled::Newer(newer) => {
                     self.metrics.overtaken.inc();
                     return Ok(newer);
@@ -136,7 +136,7 @@ impl Cache {
             };
         }
         // It changes faster than it can be read. This is as new as any answer, but nothing to remember.
-        Ok(answer)
+        Ok(found.program())
     }
 
     fn failed(&self, ticket: Ticket, error: &RequestError, now: Duration) -> Answer {

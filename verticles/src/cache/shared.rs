@@ -9,12 +9,12 @@
 //!
 //! Absences have a memory of their own: however many unknown ids are asked for, no program makes room for them. In each
 //! memory the longest unused goes first and what is new always stays, because a program that was pushed and not kept would
-//! be unknown if it is in no store. An absence of which a version is known is kept among the programs, so that a late push
-//! of an older version does not bring the program back.
+//! be unknown if it is in no store. An absence of which a version is known - a deletion - is kept among the programs, so that a
+//! late push of an older version does not bring the program back.
 //!
 //! A store that lost its data must not make every program unknown when it comes back, and a program that was only ever
 //! published is in no store at all. So a revalidation that finds nothing leaves a program its time: only a deletion that
-//! was pushed, or the end of that time, makes it unknown.
+//! was pushed or is remembered by the store, or the end of that time, makes it unknown.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -22,7 +22,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use adtrack_config::CacheConfig;
-use adtrack_proto::bus::Change;
+use adtrack_proto::bus::{Change, Found};
+use adtrack_proto::program::Deletion;
 use adtrack_proto::{Program, ProgramId};
 use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
@@ -137,13 +138,7 @@ impl SharedPrograms {
     }
 
     /// To be given what the store said.
-    pub(super) fn settle(
-        &self,
-        id: &ProgramId,
-        ticket: &Ticket,
-        answer: Option<Arc<Program>>,
-        now: Duration,
-    ) -> Settled {
+    pub(super) fn settle(&self, id: &ProgramId, ticket: &Ticket, answer: Found, now: Duration) -> Settled {
         let inner = &self.inner;
         let mut settled = Settled::Overtaken;
         let compute = inner.known.entry_by_ref(id).and_compute_with(|entry| {
@@ -162,13 +157,18 @@ impl SharedPrograms {
     fn judge(
         &self,
         ticket: &Ticket,
-        answer: Option<Arc<Program>>,
+        answer: Found,
         overtaken: bool,
         found: Option<Known>,
         now: Duration,
     ) -> (Settled, Option<Known>) {
         let terms = &self.inner.terms;
-        let said = Said::new(answer.as_ref(), By::Read);
+        let is_unsaid = answer == Found::Nothing;
+        let said = match &answer {
+            Found::Program(program) => Said::put(program, By::Read),
+            Found::Deleted { version } => Said::deleted(Some(*version), By::Read),
+            Found::Nothing => Said::deleted(None, By::Read),
+        };
         // Only versions can tell that the read is the newer one all the same.
         let highest = found.as_ref().and_then(|known| known.highest);
         if overtaken && (highest.is_none() || said.version <= highest) {
@@ -185,25 +185,26 @@ impl SharedPrograms {
             if verdict == Verdict::Older {
                 return (Settled::Older(known.answer.clone()), Some(Known { since, era, stamp, ..known }));
             }
-            if answer.is_none()
-                && let Some(program) = known.in_its_time(now, era, terms)
-            {
+            if is_unsaid && let Some(program) = known.in_its_time(now, era, terms) {
                 return (Settled::Unconfirmed(program), Some(Known { era, stamp, ..known }));
             }
         }
-        (Settled::Kept, Some(Known { answer, highest, since, era, stamp }))
+        (Settled::Kept, Some(Known { answer: answer.program(), highest, since, era, stamp }))
     }
 
     /// What was pushed is what is known from now on, unless it is old.
     pub(super) fn push(&self, change: Change, now: Duration) -> Verdict {
-        let (id, answer) = match change {
-            Change::Put(program) => (program.program_id.clone(), Some(program)),
-            Change::Deleted(id) => (id, None),
+        let (id, answer, deletion) = match change {
+            Change::Put(program) => (program.program_id.clone(), Some(program), None),
+            Change::Deleted(Deletion { program_id, version }) => (program_id, None, version),
         };
         let mut verdict = Verdict::Newer;
         let compute = self.inner.known.entry_by_ref(&id).and_compute_with(|entry| {
             let found = self.not_purged(entry.map(moka::Entry::into_value).or_else(|| self.inner.absent.get(&id)));
-            let said = Said::new(answer.as_ref(), By::Message);
+            let said = match &answer {
+                Some(program) => Said::put(program, By::Message),
+                None => Said::deleted(deletion, By::Message),
+            };
             verdict = said.against(found.as_ref());
             if verdict != Verdict::Newer {
                 return Op::Nop;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use adtrack_config::Secret;
-use adtrack_proto::bus::{Outdated, Stored};
+use adtrack_proto::bus::{Deleted, Outdated, Stored};
 use adtrack_proto::{Program, ProgramError, ProgramId};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
@@ -142,6 +142,15 @@ impl AdminClient {
             (StatusCode::OK, body) => self.program(&body).map(Some),
             (StatusCode::NOT_FOUND, _) => Ok(None),
             (status, body) => Err(self.unexpected(status, &body)),
+        }
+    }
+
+    pub(super) async fn delete(&self, id: &ProgramId) -> Result<Deleted, AdminError> {
+        let path = format!("/programs/{}", utf8_percent_encode(id.as_str(), NON_ALPHANUMERIC));
+        let (status, body) = self.ask(Method::DELETE, &path, String::new()).await?;
+        match serde_json::from_slice(&body) {
+            Ok(deleted) if status == StatusCode::OK => Ok(deleted),
+            _ => Err(self.unexpected(status, &body)),
         }
     }
 

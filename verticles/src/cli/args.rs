@@ -92,6 +92,12 @@ pub enum Programs {
     },
     /// Print all programs, one JSON object a line
     List,
+    /// Delete one program from the store and from every memory
+    Delete {
+        /// Its id
+        #[arg(value_name = "ID")]
+        id: String,
+    },
     /// Store many programs: a JSON array, or one JSON object a line
     Import {
         /// A file name, or - for standard input

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adtrack_config::{Config, RedisConfig, SAMPLE_PROGRAMS};
-use adtrack_proto::bus::{Outdated, Stored};
+use adtrack_proto::bus::{Deleted, Outdated, Stored};
+use adtrack_proto::program::Deletion;
 use adtrack_proto::{Program, ProgramId};
 use vertebra::Clock;
 
@@ -15,7 +16,7 @@ use super::admin_client::AdminClient;
 use super::admin_client::AdminError;
 use super::embedded_target::{EmbeddedTarget, Holder};
 use crate::addresses::AddressesError;
-use crate::embedded::{Limits, OpenError, Opened, ProgramFile, Programs, WriteError, versioned};
+use crate::embedded::{Limits, OpenError, Opened, ProgramFile, Programs, WriteError, next_version, versioned};
 use crate::redis::{Direct, DirectError};
 
 /// Programs of one page of the file.
@@ -63,6 +64,9 @@ pub enum StoreError {
         /// The bound.
         programs_max: usize,
     },
+    /// A program cannot be deleted with a version above its own.
+    #[error("program {0} is not deleted: there is no version above its own")]
+    Last(ProgramId),
     /// A listing was continued where none was.
     #[error("the listing cannot be continued at {0:?}")]
     Cursor(String),
@@ -142,6 +146,24 @@ impl ProgramWriter {
                 file.append(&new, stored)?;
                 programs.extend(new.into_iter().map(|program| (program.program_id.clone(), program)));
                 Ok(Stored { outdated })
+            }
+        }
+    }
+
+    /// Deletes a program, whether the store has it or not: memories may have it.
+    pub(super) async fn delete(&mut self, id: &ProgramId) -> Result<Deleted, StoreError> {
+        match self {
+            Self::Redis(redis) => Ok(redis.delete(id).await?),
+            Self::Admin(admin) => Ok(admin.delete(id).await?),
+            Self::File { file, programs, .. } => {
+                let before = programs.get(id).and_then(|program| program.version);
+                let version = next_version(before, Clock::system().unix_ms());
+                let version = version.ok_or_else(|| StoreError::Last(id.clone()))?;
+                let was_stored = programs.contains_key(id);
+                let deletion = Deletion { program_id: id.clone(), version: Some(version) };
+                file.delete(&deletion, programs.len() - usize::from(was_stored))?;
+                programs.remove(id);
+                Ok(Deleted { version, was_stored })
             }
         }
     }

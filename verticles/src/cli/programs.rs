@@ -1,4 +1,4 @@
-//! `programs put | get | list | import`.
+//! `programs put | get | list | delete | import`.
 //!
 //! What is put is stored and published. The functions block; each runs on an executor of its own.
 
@@ -102,6 +102,15 @@ pub struct Put {
     pub published: bool,
 }
 
+/// What a deletion came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deletion {
+    /// Whether the store had the program.
+    pub was_stored: bool,
+    /// As in [`Put`].
+    pub published: bool,
+}
+
 /// A named input: a file, or what comes in on standard input.
 pub struct Input {
     name: String,
@@ -163,6 +172,19 @@ pub fn put(target: &Target, ids: &ProgramIdRule, input: Input) -> Result<Put, Pr
 
 fn askable(ids: &ProgramIdRule, program: &Program) -> Result<(), ProgramIdRefusal> {
     ids.check(program.program_id.as_str().as_bytes())
+}
+
+/// Deletes a program and publishes that. One that the store does not have may be in memories: it is published all the same.
+///
+/// # Errors
+/// [`ProgramsError::Id`] or [`ProgramsError::Store`].
+pub fn delete(target: &Target, id: &str) -> Result<Deletion, ProgramsError> {
+    let id = ProgramId::new(id)?;
+    block_on(async {
+        let mut store = ProgramWriter::open(target).await?;
+        let deleted = store.delete(&id).await?;
+        Ok(Deletion { was_stored: deleted.was_stored, published: store.publishes() })
+    })
 }
 
 /// What the store holds under an id.

@@ -1,4 +1,4 @@
-//! The embedded store's file: one program a line, the last line of an id is the one that holds.
+//! The embedded store's file: one program or deletion a line, the last line of an id is the one that holds.
 //!
 //! Puts append and are synced before they count. When two lines of three are outdated the file is written anew beside
 //! the old one and put in its place, so that there is a whole file at any moment. What cannot be read is never written
@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use adtrack_proto::program::ProgramListError;
+use adtrack_proto::program::{Deletion, ProgramListError, Update};
 use adtrack_proto::{Program, ProgramError, ProgramId};
 
 /// The file, in the data directory.
@@ -243,6 +243,18 @@ impl ProgramFile {
             text.push_str(&line);
             lines += 1;
         }
+        self.append_lines(&text, lines, stored)
+    }
+
+    /// Adds the deletion of a program: on the disk when this returns. `stored` as for [`ProgramFile::append`].
+    ///
+    /// # Errors
+    /// [`WriteError`]; the program is still there.
+    pub fn delete(&mut self, deletion: &Deletion, stored: usize) -> Result<(), WriteError> {
+        self.append_lines(&format!("{}\n", deletion.to_json()), 1, stored)
+    }
+
+    fn append_lines(&mut self, text: &str, lines: usize, stored: usize) -> Result<(), WriteError> {
         let outdated = (self.lines + lines).saturating_sub(stored);
         let too_long = self.bytes + text.len() as u64 > self.limits.file_bytes_max;
         if (too_long && outdated > 0) || (outdated > OUTDATED_LINES_MIN && outdated > 2 * stored) {
@@ -365,9 +377,13 @@ fn read(path: &Path, programs_max: usize) -> Result<Contents, OpenError> {
             return Ok(contents);
         }
         let whole = line.last() == Some(&b'\n');
-        match Program::from_json(&line) {
-            Ok(program) => {
+        match Update::from_json(&line) {
+            Ok(Update::Put(program)) => {
                 contents.programs.insert(program.program_id.clone(), Arc::new(program));
+                contents.needs_line_feed = !whole;
+            }
+            Ok(Update::Deleted(deletion)) => {
+                contents.programs.remove(&deletion.program_id);
                 contents.needs_line_feed = !whole;
             }
             Err(_) if !whole && line.len() <= LINE_BYTES_MAX => {

@@ -6,64 +6,80 @@ use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use adtrack_proto::Program;
-use adtrack_proto::bus::{Change, Outdated, Stored};
+use adtrack_proto::bus::{Change, Deleted, Stored};
+use adtrack_proto::program::Deletion;
+use adtrack_proto::{Program, ProgramId};
 use tokio::sync::{Notify, oneshot};
 use vertebra::Context;
 
-use super::{Embedded, ProgramFile, versioned};
+use super::{Embedded, ProgramFile, WriteError, next_version, versioned};
 use crate::changes;
 
 /// How often it is looked whether the file is still in its place, while nothing is written.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The most puts one write takes together.
-const GROUP_ENTRIES_MAX: usize = 64;
+const GROUP_PUTS_MAX: usize = 64;
 
-/// Something that is to be on the disk.
-#[derive(Debug, Clone)]
-pub(super) enum Entry {
-    /// These programs.
-    Put(Vec<Arc<Program>>),
-    /// No program at all.
-    Purge,
-}
-
-impl Entry {
-    fn programs(&self) -> usize {
-        match self {
-            Self::Put(programs) => programs.len(),
-            Self::Purge => 0,
-        }
-    }
-}
-
-/// Why an entry is not on the disk, for a person.
+/// Why something is not on the disk, for a person.
 #[derive(Debug, Clone)]
 pub(super) struct NotWritten(pub(super) String);
 
-type Written = Result<Stored, NotWritten>;
+type Answer<T> = oneshot::Sender<Result<T, NotWritten>>;
 
-/// What waits for the disk. Bounded by the handlers in flight, each of which waits for one entry.
+/// Something that is to be on the disk, and who waits for it.
+#[derive(Debug)]
+enum Waiting {
+    Put(Vec<Arc<Program>>, Answer<Stored>),
+    Delete(ProgramId, Answer<Deleted>),
+    Purge(Answer<()>),
+}
+
+/// What one write takes: puts that came one behind the other - each with how many of the programs are its own -, or one other.
+enum Group {
+    Puts(Vec<Arc<Program>>, Vec<(usize, Answer<Stored>)>),
+    Delete(ProgramId, Answer<Deleted>),
+    Purge(Answer<()>),
+}
+
+/// What waits for the disk. Bounded by the handlers in flight, each of which waits for one thing.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
-    waiting: RefCell<VecDeque<(Entry, oneshot::Sender<Written>)>>,
+    waiting: RefCell<VecDeque<Waiting>>,
     /// Programs that are being written, and not in the store yet.
     writing: Cell<usize>,
     more: Notify,
 }
 
 impl Journal {
-    /// Has an entry written; done when it is on the disk and the caches were told.
-    pub(super) async fn write(&self, entry: Entry) -> Written {
+    /// Has programs written; done when they are on the disk and the caches were told.
+    pub(super) async fn put(&self, programs: Vec<Arc<Program>>) -> Result<Stored, NotWritten> {
+        self.wait_for(|answer| Waiting::Put(programs, answer)).await
+    }
+
+    /// Has a program deleted; done when that is on the disk and the caches were told.
+    pub(super) async fn delete(&self, id: ProgramId) -> Result<Deleted, NotWritten> {
+        self.wait_for(|answer| Waiting::Delete(id, answer)).await
+    }
+
+    /// Has every program deleted; the caches are not told.
+    pub(super) async fn purge(&self) -> Result<(), NotWritten> {
+        self.wait_for(Waiting::Purge).await
+    }
+
+    async fn wait_for<T>(&self, what: impl FnOnce(Answer<T>) -> Waiting) -> Result<T, NotWritten> {
         let (answer, written) = oneshot::channel();
-        self.waiting.borrow_mut().push_back((entry, answer));
+        self.waiting.borrow_mut().push_back(what(answer));
         self.more.notify_one();
         written.await.unwrap_or_else(|_| Err(NotWritten("the store is stopping".to_owned())))
     }
 
     /// How many programs are on their way into the store: those that wait, and those that are being written.
     pub(super) fn programs_on_their_way(&self) -> usize {
-        self.writing.get() + self.waiting.borrow().iter().map(|(entry, _)| entry.programs()).sum::<usize>()
+        let programs = |waiting: &Waiting| match waiting {
+            Waiting::Put(programs, _) => programs.len(),
+            Waiting::Delete(..) | Waiting::Purge(_) => 0,
+        };
+        self.writing.get() + self.waiting.borrow().iter().map(programs).sum::<usize>()
     }
 
     /// What was being written is in the store, or will not be.
@@ -71,28 +87,23 @@ impl Journal {
         self.writing.set(0);
     }
 
-    /// What the next write takes: a purge, or the puts before the next purge as one.
     fn next_group(&self) -> Option<Group> {
         let mut waiting = self.waiting.borrow_mut();
-        let (entry, answer) = waiting.pop_front()?;
-        let mut group = Group { answers: vec![(entry.programs(), answer)], entry };
-        while let Group { entry: Entry::Put(programs), answers } = &mut group
-            && answers.len() < GROUP_ENTRIES_MAX
-            && let Some((Entry::Put(_), _)) = waiting.front()
-            && let Some((Entry::Put(more), answer)) = waiting.pop_front()
+        let (mut programs, answer) = match waiting.pop_front()? {
+            Waiting::Put(programs, answer) => (programs, answer),
+            Waiting::Delete(id, answer) => return Some(Group::Delete(id, answer)),
+            Waiting::Purge(answer) => return Some(Group::Purge(answer)),
+        };
+        let mut answers = vec![(programs.len(), answer)];
+        while answers.len() < GROUP_PUTS_MAX
+            && let Some(Waiting::Put(more, answer)) = waiting.pop_front_if(|next| matches!(next, Waiting::Put(..)))
         {
             answers.push((more.len(), answer));
             programs.extend(more);
         }
-        self.writing.set(group.entry.programs());
-        Some(group)
+        self.writing.set(programs.len());
+        Some(Group::Puts(programs, answers))
     }
-}
-
-/// What one write takes, and who waits for it, each for so many of the programs.
-struct Group {
-    entry: Entry,
-    answers: Vec<(usize, oneshot::Sender<Written>)>,
 }
 
 /// Writes what waits, one group after the other, as long as the store lives.
@@ -102,23 +113,76 @@ pub(super) async fn keep(ctx: Context<Embedded>, file: ProgramFile) {
     let store = ctx.verticle();
     let _left = Left(&store.journal);
     loop {
-        let Some(Group { entry, answers }) = store.journal.next_group() else {
+        let Some(group) = store.journal.next_group() else {
             if ctx.clock().timeout(LOOK_EVERY, store.journal.more.notified()).await.is_err() {
                 look(&ctx, &file).await;
             }
             continue;
         };
-        let (entry, outdated) = store.in_order(entry, ctx.clock().unix_ms());
-        let written = write(&ctx, &file, entry).await;
-        store.journal.settled();
-        store.last_error.replace(written.as_ref().err().map(|NotWritten(error)| error.clone()));
-        let mut outdated = outdated.into_iter();
-        for (programs, answer) in answers {
-            let stored = Stored { outdated: outdated.by_ref().take(programs).flatten().collect() };
-            // Whoever asked may have stopped waiting; the entry is written all the same.
-            drop(answer.send(written.clone().map(|()| stored)));
+        // Whoever asked may have stopped waiting; it is written all the same.
+        match group {
+            Group::Puts(programs, answers) => put(&ctx, &file, &programs, answers).await,
+            Group::Delete(id, answer) => drop(answer.send(delete(&ctx, &file, id).await)),
+            Group::Purge(answer) => drop(answer.send(purge(&ctx, &file).await)),
         }
+        store.journal.settled();
     }
+}
+
+async fn put(
+    ctx: &Context<Embedded>,
+    file: &Arc<Mutex<ProgramFile>>,
+    programs: &[Arc<Program>],
+    answers: Vec<(usize, Answer<Stored>)>,
+) {
+    let store = ctx.verticle();
+    let mut kept = Vec::with_capacity(programs.len());
+    let outcomes = versioned(programs, |id| store.highest(id), ctx.clock().unix_ms());
+    let mut outdated =
+        outcomes.into_iter().map(|outcome| outcome.map(|program| kept.push(program)).err()).collect::<Vec<_>>();
+    let written = if kept.is_empty() {
+        Ok(())
+    } else {
+        let (stored, for_disk) = (store.stored_with(&kept), kept.clone());
+        write(ctx, file, move |file| file.append(&for_disk, stored)).await
+    };
+    if written.is_ok() {
+        store.apply(ctx, kept).await;
+    }
+    let mut outdated = outdated.drain(..);
+    for (programs, answer) in answers {
+        let stored = Stored { outdated: outdated.by_ref().take(programs).flatten().collect() };
+        drop(answer.send(written.clone().map(|()| stored)));
+    }
+}
+
+async fn delete(
+    ctx: &Context<Embedded>,
+    file: &Arc<Mutex<ProgramFile>>,
+    program_id: ProgramId,
+) -> Result<Deleted, NotWritten> {
+    let store = ctx.verticle();
+    let highest = store.highest(&program_id);
+    let version = next_version(highest, ctx.clock().unix_ms());
+    let version = version.ok_or_else(|| NotWritten(format!("there is no version above {}", u64::MAX)))?;
+    let was_stored = store.programs.borrow().contains_key(&program_id);
+    let stored = store.programs.borrow().len() - usize::from(was_stored);
+    let deletion = Deletion { program_id, version: Some(version) };
+    let for_disk = deletion.clone();
+    write(ctx, file, move |file| file.delete(&for_disk, stored)).await?;
+    store.programs.borrow_mut().remove(&deletion.program_id);
+    store.deletions.borrow_mut().add(deletion.program_id.clone(), version);
+    store.show_count();
+    store.tell(ctx, vec![Change::Deleted(deletion)]).await;
+    Ok(Deleted { version, was_stored })
+}
+
+async fn purge(ctx: &Context<Embedded>, file: &Arc<Mutex<ProgramFile>>) -> Result<(), NotWritten> {
+    write(ctx, file, ProgramFile::clear).await?;
+    let store = ctx.verticle();
+    store.programs.borrow_mut().clear();
+    store.show_count();
+    Ok(())
 }
 
 /// What waits when nobody writes any more - the instance is being replaced after a panic - is not written: whoever waits for
@@ -152,21 +216,19 @@ async fn look(ctx: &Context<Embedded>, file: &Arc<Mutex<ProgramFile>>) {
     }
 }
 
-async fn write(ctx: &Context<Embedded>, file: &Arc<Mutex<ProgramFile>>, entry: Entry) -> Result<(), NotWritten> {
+/// Has a worker change the file.
+async fn write(
+    ctx: &Context<Embedded>,
+    file: &Arc<Mutex<ProgramFile>>,
+    change: impl FnOnce(&mut ProgramFile) -> Result<(), WriteError> + Send + 'static,
+) -> Result<(), NotWritten> {
     let store = ctx.verticle();
     store.metrics.writes.inc();
-    let (file, for_disk) = (Arc::clone(file), entry.clone());
-    let stored = store.stored_with(&entry);
-    let worked = ctx.execute_blocking(move || {
-        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-        match &for_disk {
-            Entry::Put(programs) => file.append(programs, stored),
-            Entry::Purge => file.clear(),
-        }
-    });
+    let file = Arc::clone(file);
+    let worked = ctx.execute_blocking(move || change(&mut file.lock().unwrap_or_else(PoisonError::into_inner)));
     let failure: Box<dyn Error> = match worked.await {
         Ok(Ok(())) => {
-            store.apply(ctx, entry).await;
+            store.last_error.take();
             return Ok(());
         }
         Ok(Err(error)) => error.into(),
@@ -176,48 +238,35 @@ async fn write(ctx: &Context<Embedded>, file: &Arc<Mutex<ProgramFile>>, entry: E
     let failure = format!("{failure}{cause}");
     store.metrics.write_failures.inc();
     tracing::warn!(error = %failure, "the embedded store could not be written");
+    store.last_error.replace(Some(failure.clone()));
     Err(NotWritten(failure))
 }
 
 impl Embedded {
-    /// The entry with the versions that its programs get, and without those of which a higher version is stored; these
-    /// stand, for each program that was there, in the list.
-    fn in_order(&self, entry: Entry, now_ms: i64) -> (Entry, Vec<Option<Outdated>>) {
-        let Entry::Put(programs) = entry else { return (entry, Vec::new()) };
-        let known = self.programs.borrow();
-        let outcomes = versioned(&programs, |id| known.get(id).and_then(|program| program.version), now_ms);
-        let mut kept = Vec::with_capacity(programs.len());
-        let outdated = outcomes.into_iter().map(|outcome| outcome.map(|program| kept.push(program)).err()).collect();
-        (Entry::Put(kept), outdated)
-    }
-
-    /// How many programs the store holds with the entry in it.
-    fn stored_with(&self, entry: &Entry) -> usize {
-        let Entry::Put(programs) = entry else { return 0 };
+    /// How many programs the store holds with these in it.
+    fn stored_with(&self, programs: &[Arc<Program>]) -> usize {
         let known = self.programs.borrow();
         let ids = programs.iter().map(|program| &program.program_id);
         let new: HashSet<_> = ids.filter(|id| !known.contains_key(*id)).collect();
         known.len() + new.len()
     }
 
-    /// What is on the disk now is what is answered from now on, here and - for what was put - in the caches.
-    async fn apply(&self, ctx: &Context<Self>, entry: Entry) {
-        let Entry::Put(programs) = entry else {
-            self.programs.borrow_mut().clear();
-            return self.show_count();
-        };
+    /// What is on the disk now is what is answered from now on, here and in the caches.
+    async fn apply(&self, ctx: &Context<Self>, programs: Vec<Arc<Program>>) {
         self.metrics.puts.inc_by(programs.len() as u64);
         let known = programs.iter().map(|program| (program.program_id.clone(), Arc::clone(program)));
         self.programs.borrow_mut().extend(known);
         self.journal.settled();
         self.show_count();
-        let last = programs.last().cloned();
-        if let Err(error) = changes::tell(ctx.bus(), ctx.clock(), programs.into_iter().map(Change::Put)).await {
+        self.tell(ctx, programs.into_iter().map(Change::Put).collect()).await;
+    }
+
+    async fn tell(&self, ctx: &Context<Self>, stored: Vec<Change>) {
+        let Some(last) = stored.last().cloned() else { return };
+        if let Err(error) = changes::tell(ctx.bus(), ctx.clock(), stored).await {
             tracing::error!(%error, "a change was stored, but caches may answer without it until it expires there");
         }
-        if let Some(last) = last {
-            changes::taken(ctx.bus(), Change::Put(last)).await;
-        }
+        changes::taken(ctx.bus(), last).await;
     }
 }
 
@@ -232,7 +281,7 @@ mod tests {
     #[test]
     fn what_waits_when_nobody_writes_any_more_is_told() {
         let journal = Journal::default();
-        let mut waiting = pin!(journal.write(Entry::Purge));
+        let mut waiting = pin!(journal.purge());
         let mut cx = Context::from_waker(Waker::noop());
         assert!(waiting.as_mut().poll(&mut cx).is_pending());
         drop(Left(&journal));

@@ -4,6 +4,7 @@
 //! put is published as a change when it is on the disk, so that a cache never knows more than the next start would.
 //! Disk work is done on workers. Puts that come during a write share the next one.
 
+mod deletions;
 mod file;
 mod journal;
 mod metrics;
@@ -16,17 +17,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adtrack_proto::bus::{
-    AskHealth, Health, INVALID, ListPrograms, Lookup, OVERLOADED, ProgramPage, PurgeStore, PutPrograms, STORE_HEALTH,
-    STORE_LIST, STORE_LOOKUP, STORE_PURGE, STORE_PUT, Stored, UNAVAILABLE,
+    AskHealth, DeleteProgram, Deleted, Found, Health, INVALID, ListPrograms, Lookup, OVERLOADED, ProgramPage,
+    PurgeStore, PutPrograms, STORE_DELETE, STORE_HEALTH, STORE_LIST, STORE_LOOKUP, STORE_PURGE, STORE_PUT, Stored,
+    UNAVAILABLE,
 };
 use adtrack_proto::{Program, ProgramId};
 use vertebra::{BoxError, Context, Failure, Handler, Verticle};
 
-use journal::{Entry, Journal, NotWritten};
+use deletions::Deletions;
+use journal::{Journal, NotWritten};
 
 pub use file::{FILE_NAME, Limits, OpenError, Opened, ProgramFile, Programs, WriteError};
 pub use metrics::Metrics;
-pub use versions::versioned;
+pub use versions::{next_version, versioned};
 
 /// Puts that may wait for the disk at a time; more stay in the mailbox.
 const PUTS_IN_FLIGHT_MAX: usize = 64;
@@ -56,6 +59,7 @@ pub struct Embedded {
     options: Options,
     metrics: Metrics,
     programs: RefCell<Programs>,
+    deletions: RefCell<Deletions>,
     journal: Journal,
     last_error: RefCell<Option<String>>,
     /// Why the file that is open is not the one in the data directory.
@@ -69,6 +73,7 @@ impl Embedded {
             options,
             metrics,
             programs: RefCell::default(),
+            deletions: RefCell::default(),
             journal: Journal::default(),
             last_error: RefCell::default(),
             astray: RefCell::default(),
@@ -105,13 +110,19 @@ impl Embedded {
         }
     }
 
-    async fn write(&self, entry: Entry) -> Result<Stored, Failure> {
-        self.journal.write(entry).await.map_err(|NotWritten(reason)| Failure::new(UNAVAILABLE, reason))
+    /// The highest version of a program that was ever stored, deletions included.
+    fn highest(&self, id: &ProgramId) -> Option<u64> {
+        let stored = self.programs.borrow().get(id).and_then(|program| program.version);
+        stored.max(self.deletions.borrow().version(id))
     }
 
     fn show_count(&self) {
         self.metrics.programs.set(i64::try_from(self.programs.borrow().len()).unwrap_or(i64::MAX));
     }
+}
+
+fn failure(NotWritten(reason): NotWritten) -> Failure {
+    Failure::new(UNAVAILABLE, reason)
 }
 
 impl Verticle for Embedded {
@@ -130,6 +141,7 @@ impl Verticle for Embedded {
 
         ctx.serve(STORE_LOOKUP).mailbox(LOOKUP_MAILBOX).register()?;
         ctx.serve(STORE_PUT).in_flight(PUTS_IN_FLIGHT_MAX).mailbox(PUTS_IN_FLIGHT_MAX).register()?;
+        ctx.serve(STORE_DELETE).in_flight(PUTS_IN_FLIGHT_MAX).register()?;
         ctx.serve(STORE_LIST).register()?;
         ctx.serve(STORE_PURGE).in_flight(1).register()?;
         ctx.serve(STORE_HEALTH).register()?;
@@ -138,11 +150,15 @@ impl Verticle for Embedded {
 }
 
 impl Handler<Lookup> for Embedded {
-    type Reply = Option<Arc<Program>>;
+    type Reply = Found;
 
-    async fn handle(&self, lookup: Lookup, _: &Context<Self>) -> Result<Self::Reply, Failure> {
+    async fn handle(&self, lookup: Lookup, _: &Context<Self>) -> Result<Found, Failure> {
         self.metrics.lookups.inc();
-        Ok(self.programs.borrow().get(&lookup.program_id).cloned())
+        if let Some(program) = self.programs.borrow().get(&lookup.program_id) {
+            return Ok(Found::Program(Arc::clone(program)));
+        }
+        let deleted = self.deletions.borrow().version(&lookup.program_id);
+        Ok(deleted.map_or(Found::Nothing, |version| Found::Deleted { version }))
     }
 }
 
@@ -158,7 +174,15 @@ impl Handler<PutPrograms> for Embedded {
             ));
         }
         self.room_for(&put.programs)?;
-        self.write(Entry::Put(put.programs)).await
+        self.journal.put(put.programs).await.map_err(failure)
+    }
+}
+
+impl Handler<DeleteProgram> for Embedded {
+    type Reply = Deleted;
+
+    async fn handle(&self, delete: DeleteProgram, _: &Context<Self>) -> Result<Deleted, Failure> {
+        self.journal.delete(delete.program_id).await.map_err(failure)
     }
 }
 
@@ -185,7 +209,7 @@ impl Handler<PurgeStore> for Embedded {
 
     async fn handle(&self, _: PurgeStore, _: &Context<Self>) -> Result<u64, Failure> {
         let purged = self.programs.borrow().len() as u64;
-        self.write(Entry::Purge).await?;
+        self.journal.purge().await.map_err(failure)?;
         Ok(purged)
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use adtrack_proto::bus::{CACHE_REVALIDATE, CHANGED, Change, Outdated};
+use adtrack_proto::program::Deletion;
 use vertebra::testing::TestRuntime;
 use vertebra::{Deploy, Deployment, RequestError};
 
@@ -61,7 +62,7 @@ impl Under {
 
     async fn name(&self, text: &str) -> Option<String> {
         let found = self.rt.bus().request(STORE_LOOKUP, Lookup { program_id: id(text) }).await.unwrap();
-        found.map(|program| program.program_name.clone())
+        found.program().map(|program| program.program_name.clone())
     }
 
     async fn page(&self, cursor: Option<String>, limit: usize) -> ProgramPage {
@@ -162,6 +163,33 @@ fn a_lower_version_is_neither_stored_nor_told_and_those_beside_it_are() {
         assert_eq!(under.name("2").await.as_deref(), Some("b"));
         let lower = under.put([versioned_program("1", "low", 1 << 60)]).await.unwrap();
         assert_eq!(lower.outdated[0].stored, (1 << 60) + 1, "the file keeps versions");
+    });
+}
+
+#[test]
+fn a_deletion_lasts_and_what_is_put_again_is_newer_than_it() {
+    paused(|under, dir| async move {
+        let delete =
+            async |text| under.rt.bus().request(STORE_DELETE, DeleteProgram { program_id: id(text) }).await.unwrap();
+        let find = async |text| under.rt.bus().request(STORE_LOOKUP, Lookup { program_id: id(text) }).await.unwrap();
+        let first = under.deploy(dir.path()).await;
+        under.put([versioned_program("1", "a", 1 << 60)]).await.unwrap();
+        let version = (1 << 60) + 1;
+        assert_eq!(delete("1").await, Deleted { version, was_stored: true });
+        assert_eq!(find("1").await, Found::Deleted { version });
+        let told = under.changes.lock().unwrap().last().cloned();
+        assert_eq!(told, Some(Change::Deleted(Deletion { program_id: id("1"), version: Some(version) })));
+        assert!(!delete("never-there").await.was_stored);
+        let late = under.put([versioned_program("1", "late", 1 << 60)]).await.unwrap();
+        assert_eq!(late.outdated[0].stored, version);
+        delete("212313").await;
+        assert_eq!(under.metrics.programs.get(), 2);
+        first.undeploy().await.unwrap();
+        under.deploy(dir.path()).await;
+        assert_eq!((under.name("1").await, under.name("212313").await), (None, None));
+        assert_eq!(under.name("212312").await.as_deref(), Some("program1"));
+        under.put([program("1", "again")]).await.unwrap();
+        assert_eq!(under.name("1").await.as_deref(), Some("again"));
     });
 }
 

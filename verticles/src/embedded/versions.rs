@@ -13,13 +13,12 @@ pub fn versioned(
     stored: impl Fn(&ProgramId) -> Option<u64>,
     now_ms: i64,
 ) -> Vec<Result<Arc<Program>, Outdated>> {
-    let now_ms = u64::try_from(now_ms).unwrap_or_default();
     let mut given: HashMap<&ProgramId, u64> = HashMap::new();
     let mut outcomes = Vec::with_capacity(programs.len());
     for program in programs {
         let before = given.get(&program.program_id).copied().or_else(|| stored(&program.program_id));
-        let next = || before.map_or(Some(now_ms), |before| before.checked_add(1).map(|next| next.max(now_ms)));
-        let version = program.version.or_else(next).filter(|version| Some(*version) >= before);
+        let version =
+            program.version.or_else(|| next_version(before, now_ms)).filter(|version| Some(*version) >= before);
         outcomes.push(match (version, before) {
             (Some(version), _) => {
                 given.insert(&program.program_id, version);
@@ -36,6 +35,12 @@ pub fn versioned(
         });
     }
     outcomes
+}
+
+/// The version that comes next: the time, or one above the stored version if that is higher; none behind the highest.
+pub fn next_version(stored: Option<u64>, now_ms: i64) -> Option<u64> {
+    let now_ms = u64::try_from(now_ms).unwrap_or_default();
+    stored.map_or(Some(now_ms), |stored| stored.checked_add(1).map(|next| next.max(now_ms)))
 }
 
 #[cfg(test)]

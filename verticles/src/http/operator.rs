@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use adtrack_config::{ProgramIdRefusal, ProgramIdRule};
 use adtrack_proto::bus::{
-    AskLedger, LEDGER, ListPrograms, Lookup, ProgramPage, REPLAY, Replay, STORE_LIST, STORE_LOOKUP, Stored,
+    AskLedger, DeleteProgram, Found, INVALID, LEDGER, ListPrograms, Lookup, ProgramPage, REPLAY, Replay, STORE_DELETE,
+    STORE_LIST, STORE_LOOKUP, Stored,
 };
-use adtrack_proto::{Program, ProgramId};
+use adtrack_proto::{Program, ProgramId, ProgramIdError};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
-use vertebra::{Bus, Clock};
+use vertebra::{Bus, Clock, RequestError};
 
 use super::admin_guard::Guard;
 use super::answer::{self, Response};
@@ -76,10 +77,11 @@ impl Routes for Operator {
             (&Method::POST, "/programs") => self.put(body).await,
             (&Method::GET, "/programs") => self.list(parts.uri.query()).await,
             (&Method::GET, _) if path.starts_with("/programs/") => self.get(path).await,
+            (&Method::DELETE, _) if path.starts_with("/programs/") => self.delete(path).await,
             (_, "/metrics" | "/health/deps" | "/admin/ledger") => answer::method_not_allowed("GET, HEAD"),
             (_, "/cache/fill" | "/cache/purge" | "/events/replay") => answer::method_not_allowed("POST"),
             (_, "/programs") => answer::method_not_allowed("GET, POST"),
-            (_, _) if path.starts_with("/programs/") => answer::method_not_allowed("GET"),
+            (_, _) if path.starts_with("/programs/") => answer::method_not_allowed("GET, DELETE"),
             _ => answer::not_found(),
         };
         (Route::Admin, response)
@@ -154,15 +156,30 @@ impl Operator {
     }
 
     async fn get(&self, path: &str) -> Response {
-        let text = path.strip_prefix("/programs/").unwrap_or_default();
-        let decoded = percent_encoding::percent_decode_str(text).decode_utf8_lossy();
-        let program_id = match ProgramId::new(decoded) {
+        let program_id = match id_in(path) {
             Ok(program_id) => program_id,
             Err(error) => return answer::error(StatusCode::BAD_REQUEST, &error.to_string()),
         };
-        match self.bus.request(STORE_LOOKUP, Lookup { program_id }).timeout(STORE_TIMEOUT).await {
+        match self.bus.request(STORE_LOOKUP, Lookup { program_id }).timeout(STORE_TIMEOUT).await.map(Found::program) {
             Ok(Some(program)) => answer::json(StatusCode::OK, HeaderMap::new(), program.to_json()),
             Ok(None) => answer::fixed(StatusCode::NOT_FOUND, r#"{"error":"there is no such program"}"#),
+            Err(error) => answer::error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+        }
+    }
+
+    async fn delete(&self, path: &str) -> Response {
+        let program_id = match id_in(path) {
+            Ok(program_id) => program_id,
+            Err(error) => return answer::error(StatusCode::BAD_REQUEST, &error.to_string()),
+        };
+        match self.bus.request(STORE_DELETE, DeleteProgram { program_id }).timeout(STORE_TIMEOUT).await {
+            Ok(deleted) => {
+                let body = serde_json::json!({ "version": deleted.version, "wasStored": deleted.was_stored });
+                answer::json(StatusCode::OK, HeaderMap::new(), body.to_string())
+            }
+            Err(RequestError::Failed(failure)) if failure.code() == INVALID => {
+                answer::error(StatusCode::CONFLICT, &failure.to_string())
+            }
             Err(error) => answer::error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
         }
     }
@@ -181,6 +198,13 @@ impl Operator {
             Err(error) => answer::error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
         }
     }
+}
+
+/// The id behind `/programs/`, or why it is none.
+fn id_in(path: &str) -> Result<ProgramId, ProgramIdError> {
+    let text = path.strip_prefix("/programs/").unwrap_or_default();
+    let decoded = percent_encoding::percent_decode_str(text).decode_utf8_lossy();
+    ProgramId::new(decoded)
 }
 
 fn stored(result: Result<Stored, PutError>, done: StatusCode) -> Response {

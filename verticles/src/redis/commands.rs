@@ -1,9 +1,12 @@
 //! What is asked of Redis, over any connection. Times are bounded by the caller.
 
+use std::time::Duration;
+
 use ::redis::aio::ConnectionLike;
 use ::redis::{Pipeline, RedisError, RedisResult, cmd};
 use adtrack_config::RedisConfig;
-use adtrack_proto::bus::Outdated;
+use adtrack_proto::bus::{Deleted, Outdated};
+use adtrack_proto::program::Deletion;
 use adtrack_proto::{Program, ProgramId};
 
 use super::hash::{self, Foreign};
@@ -18,6 +21,9 @@ pub(super) const SCAN_KEYS_MAX: usize = 500;
 const DELETE_PROGRAM: &str =
     "if redis.call('HGET', KEYS[1], 'programId') == KEYS[1] then return redis.call('DEL', KEYS[1]) end return 0";
 
+/// How long a deletion is kept: longer than anything that was said before it can be on its way.
+const DELETION_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A field and its value, as Redis keeps them.
 type Field = (Vec<u8>, Vec<u8>);
 
@@ -25,9 +31,25 @@ type Field = (Vec<u8>, Vec<u8>);
 #[derive(Debug)]
 pub(super) enum Found {
     Program(Program),
+    /// Nothing, and that is remembered.
+    Deleted {
+        version: u64,
+    },
     Nothing,
     /// Something that is no program; `None`: not even a hash.
     Foreign(Option<Foreign>),
+}
+
+/// What became of a program that was to be deleted.
+#[derive(Debug)]
+pub(super) enum Deleting {
+    Done(Deleted),
+    /// Not done: there is no version above this one.
+    Last {
+        stored: u64,
+    },
+    /// Not done: the key holds no program.
+    Foreign,
 }
 
 /// One step of a listing.
@@ -66,7 +88,25 @@ pub(super) async fn lookup(
     bytes_max: usize,
 ) -> RedisResult<Found> {
     let fields: RedisResult<Vec<Field>> = cmd("HGETALL").arg(id.as_str()).query_async(connection).await;
-    found(id, fields, bytes_max)
+    match found(id, fields, bytes_max)? {
+        Found::Nothing => deletion(connection, id).await,
+        found => Ok(found),
+    }
+}
+
+/// What is remembered of a program that is not there. Nothing, where the user may not look or the key is somebody else's.
+async fn deletion(connection: &mut impl ConnectionLike, id: &ProgramId) -> RedisResult<Found> {
+    let kept: RedisResult<Vec<Field>> = cmd("HGETALL").arg(deleted_key(id)).query_async(connection).await;
+    match kept {
+        Ok(fields) => Ok(hash::version(&fields).map_or(Found::Nothing, |version| Found::Deleted { version })),
+        Err(error) if matches!(error.code(), Some("WRONGTYPE" | "NOPERM")) => Ok(Found::Nothing),
+        Err(error) => Err(error),
+    }
+}
+
+/// The key of a program's deletion: in a cluster in the slot of the program's own, which is what the braces are for.
+fn deleted_key(id: &ProgramId) -> String {
+    format!("adtrack:deleted:{{{id}}}")
 }
 
 fn found(id: &ProgramId, fields: RedisResult<Vec<Field>>, bytes_max: usize) -> RedisResult<Found> {
@@ -91,7 +131,8 @@ pub(super) async fn put(
     let mut pipeline = Pipeline::with_capacity(programs.len());
     for program in programs.iter().map(AsRef::as_ref) {
         let put = script::PUT.call(&mut pipeline);
-        put.arg(2).arg(program.program_id.as_str()).arg(&known_by.stream);
+        let id = &program.program_id;
+        put.arg(3).arg(id.as_str()).arg(deleted_key(id)).arg(&known_by.stream);
         let version = program.version.map(|version| version.to_string()).unwrap_or_default();
         put.arg(&known_by.channel).arg(program.to_json_unversioned()).arg(version).arg(known_by.changes_max);
         for (name, value) in program.to_fields() {
@@ -104,6 +145,31 @@ pub(super) async fn put(
         false => Err(Outdated { program_id: program.program_id.clone(), version: program.version, stored: version }),
     };
     Ok(programs.iter().map(AsRef::as_ref).zip(answers).map(outcome).collect())
+}
+
+/// Deletes a program and makes that known.
+pub(super) async fn delete(
+    connection: &mut impl ConnectionLike,
+    id: &ProgramId,
+    known_by: &KnownBy,
+) -> RedisResult<Deleting> {
+    let mut pipeline = Pipeline::with_capacity(1);
+    let deletion = Deletion { program_id: id.clone(), version: None };
+    let delete = script::DELETE.call(&mut pipeline);
+    delete.arg(3).arg(id.as_str()).arg(deleted_key(id)).arg(&known_by.stream);
+    delete.arg(&known_by.channel).arg(deletion.to_json()).arg(known_by.changes_max);
+    delete.arg(id.as_str()).arg(DELETION_KEPT.as_secs());
+    let [(outcome, version)]: [(u8, u64); 1] = match pipeline.query_async(connection).await {
+        Ok(answers) => answers,
+        Err(error) if error.to_string().contains("WRONGTYPE") => return Ok(Deleting::Foreign),
+        Err(error) => return Err(error),
+    };
+    Ok(match outcome {
+        0 => Deleting::Last { stored: version },
+        1 => Deleting::Done(Deleted { version, was_stored: true }),
+        2 => Deleting::Done(Deleted { version, was_stored: false }),
+        _ => Deleting::Foreign,
+    })
 }
 
 /// The programs among the next keys, `keys` of them or so.
@@ -124,7 +190,7 @@ pub(super) async fn page(
     for (id, fields) in ids.iter().zip(hashes) {
         match found(id, fields, bytes_max)? {
             Found::Program(program) => page.programs.push(program),
-            Found::Nothing => {}
+            Found::Nothing | Found::Deleted { .. } => {}
             Found::Foreign(_) => page.foreign += 1,
         }
     }

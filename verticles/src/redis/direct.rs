@@ -6,10 +6,10 @@ use std::time::Duration;
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{AsyncConnectionConfig, ProtocolVersion, RedisError};
 use adtrack_config::RedisConfig;
-use adtrack_proto::bus::Stored;
+use adtrack_proto::bus::{Deleted, Stored};
 use adtrack_proto::{Program, ProgramId};
 
-use super::commands::{self, Found, KnownBy};
+use super::commands::{self, Deleting, Found, KnownBy};
 use super::connect::{self, ClientError};
 
 /// A person waits longer than a request does.
@@ -52,6 +52,14 @@ pub enum DirectError {
         program_id: ProgramId,
         /// What is wrong with it.
         reason: String,
+    },
+    /// It cannot be deleted with a version above the stored one.
+    #[error("program {program_id} is not deleted: there is no version above {stored}, which is stored")]
+    Last {
+        /// The program.
+        program_id: ProgramId,
+        /// Its version.
+        stored: u64,
     },
 }
 
@@ -101,10 +109,25 @@ impl Direct {
         let found = commands::lookup(&mut self.connection, id, self.bytes_max).await;
         match found.map_err(|source| self.failed(source))? {
             Found::Program(program) => Ok(Some(program)),
-            Found::Nothing => Ok(None),
+            Found::Nothing | Found::Deleted { .. } => Ok(None),
             Found::Foreign(foreign) => {
                 let reason = foreign.map_or_else(|| "not a hash".to_owned(), |foreign| foreign.to_string());
                 Err(DirectError::Foreign { program_id: id.clone(), reason })
+            }
+        }
+    }
+
+    /// Deletes a program and publishes that.
+    ///
+    /// # Errors
+    /// [`DirectError::Command`], [`DirectError::Foreign`] when the key holds something else, or [`DirectError::Last`].
+    pub async fn delete(&mut self, id: &ProgramId) -> Result<Deleted, DirectError> {
+        let deleting = commands::delete(&mut self.connection, id, &self.known_by).await;
+        match deleting.map_err(|source| self.failed(source))? {
+            Deleting::Done(deleted) => Ok(deleted),
+            Deleting::Last { stored } => Err(DirectError::Last { program_id: id.clone(), stored }),
+            Deleting::Foreign => {
+                Err(DirectError::Foreign { program_id: id.clone(), reason: "its programId is not the key".to_owned() })
             }
         }
     }

@@ -46,6 +46,12 @@ pub(super) fn program(
     Ok(Some(program))
 }
 
+/// The version in a hash, if there is one.
+pub(super) fn version(fields: &[(Vec<u8>, Vec<u8>)]) -> Option<u64> {
+    let (_, text) = fields.iter().find(|(name, _)| name == b"version")?;
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]

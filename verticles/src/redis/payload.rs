@@ -1,6 +1,7 @@
 //! What is accepted from the channel. Anybody who can publish there can write it.
 
-use adtrack_proto::{Program, ProgramError};
+use adtrack_proto::ProgramError;
+use adtrack_proto::program::Update;
 
 /// Why a payload is not a change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,11 +28,11 @@ impl Rejected {
 }
 
 /// Checks the size, then parses.
-pub(super) fn program(payload: &[u8], bytes_max: usize) -> Result<Program, Rejected> {
+pub(super) fn update(payload: &[u8], bytes_max: usize) -> Result<Update, Rejected> {
     if payload.len() > bytes_max {
         return Err(Rejected::Oversized { bytes: payload.len(), bytes_max });
     }
-    Ok(Program::from_json(payload)?)
+    Ok(Update::from_json(payload)?)
 }
 
 #[cfg(test)]
@@ -44,15 +45,15 @@ mod tests {
 
     #[test]
     fn the_size_is_looked_at_before_the_text() {
-        let rejected = program(&[b'['; 101], 100).unwrap_err();
+        let rejected = update(&[b'['; 101], 100).unwrap_err();
         assert_eq!(rejected, Rejected::Oversized { bytes: 101, bytes_max: 100 });
-        assert_eq!(program(&[b'['; 100], 100).unwrap_err().kind(), "json");
+        assert_eq!(update(&[b'['; 100], 100).unwrap_err().kind(), "json");
     }
 
     proptest! {
         #[test]
         fn no_payload_makes_the_listener_panic(payload in prop::collection::vec(any::<u8>(), 0..300)) {
-            drop(program(&payload, 256));
+            drop(update(&payload, 256));
         }
     }
 }

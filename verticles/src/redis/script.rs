@@ -35,6 +35,7 @@ impl ServerScript {
 const VERSIONS: &str = "
 local MAX = '18446744073709551615'
 local function above(a, b) return #a > #b or (#a == #b and a > b) end
+local function higher(a, b) return (not b or (a and above(a, b))) and a or b end
 local function version_of(key)
   local text = redis.call('HGET', key, 'version')
   local digits = text and string.match(text, '^0*(%d+)$')
@@ -56,20 +57,47 @@ end
 
 /// Stores one program.
 ///
-/// Keys: the program's, the stream of changes. Arguments: the channel; the program as JSON without a version; its version, or
+/// Keys: the program's, that of its deletion, the stream of changes. Arguments: the channel; the program as JSON without a version; its version, or
 /// nothing; how many changes to keep, about; then the fields of the hash without the version, each with its value.
 /// Answers 1 and the version; or 0 and the version that is stored when that is higher, or is the highest there can be.
 pub(super) static PUT: LazyLock<ServerScript> = LazyLock::new(|| {
     ServerScript::new(
         "
-local stored, version = version_of(KEYS[1]), ARGV[3]
+local stored, version = higher(version_of(KEYS[1]), version_of(KEYS[2])), ARGV[3]
 if version == '' then version = next_version(stored) end
 if above(version, MAX) or (stored and above(stored, version)) then return {0, stored} end
 local json = string.sub(ARGV[2], 1, -2) .. ',\"version\":' .. version .. '}'
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], '*', 'change', json)
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[4], '*', 'change', json)
 redis.call('HSET', KEYS[1], 'version', version, unpack(ARGV, 5))
+redis.call('DEL', KEYS[2])
 redis.call('PUBLISH', ARGV[1], json)
 return {1, version}
+",
+    )
+});
+
+/// Deletes one program, and keeps the version of that for a time.
+///
+/// Keys: as of [`PUT`]. Arguments: the channel; the deletion as JSON without a version; how many changes to keep, about; the
+/// program's id; how long to keep the deletion, in seconds.
+/// Answers 1 and the version; 2 and the version if there was no program; 0 and the version that is stored if that is the
+/// highest there can be; or 3 and 0 if the key holds no program.
+pub(super) static DELETE: LazyLock<ServerScript> = LazyLock::new(|| {
+    ServerScript::new(
+        "
+local named = redis.call('HGET', KEYS[1], 'programId')
+local exists = redis.call('EXISTS', KEYS[1]) == 1
+if exists and named ~= ARGV[4] then return {3, '0'} end
+local stored = higher(version_of(KEYS[1]), version_of(KEYS[2]))
+local version = next_version(stored)
+if above(version, MAX) then return {0, stored} end
+local json = string.sub(ARGV[2], 1, -2) .. ',\"version\":' .. version .. '}'
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], '*', 'change', json)
+redis.call('HSET', KEYS[2], 'version', version)
+redis.call('EXPIRE', KEYS[2], ARGV[5])
+redis.call('DEL', KEYS[1])
+redis.call('PUBLISH', ARGV[1], json)
+return {exists and 1 or 2, version}
 ",
     )
 });

@@ -8,14 +8,14 @@ use std::time::Duration;
 use ::redis::RedisResult;
 use ::redis::aio::ConnectionManager;
 use adtrack_config::RedisConfig;
-use adtrack_proto::Program;
 use adtrack_proto::bus::{
-    AskHealth, Change, Health, INVALID, ListPrograms, Lookup, ProgramPage, PurgeStore, PutPrograms, STORE_HEALTH,
-    STORE_LIST, STORE_LOOKUP, STORE_PURGE, STORE_PUT, Stored, UNAVAILABLE,
+    AskHealth, Change, DeleteProgram, Deleted, Found, Health, INVALID, ListPrograms, Lookup, ProgramPage, PurgeStore,
+    PutPrograms, STORE_DELETE, STORE_HEALTH, STORE_LIST, STORE_LOOKUP, STORE_PURGE, STORE_PUT, Stored, UNAVAILABLE,
 };
+use adtrack_proto::program::Deletion;
 use vertebra::{BoxError, Clock, Context, Failure, Handler, Verticle};
 
-use super::commands::{self, Found, KnownBy, Page};
+use super::commands::{self, Deleting, KnownBy, Page};
 use super::link::{Link, State};
 use super::log_budget::LogBudget;
 use super::{Metrics, connect};
@@ -69,7 +69,9 @@ impl RedisStore {
             told
         };
         if !matches!(ctx.clock().timeout(CACHES_TIMEOUT, told).await, Ok(Ok(_))) {
-            tracing::warn!("programs were stored, but caches may answer without them until what was published arrives");
+            tracing::warn!(
+                "programs were changed, but caches may answer with the old ones until what was published arrives"
+            );
         }
     }
 
@@ -106,6 +108,7 @@ impl Verticle for RedisStore {
         });
         ctx.serve(STORE_LOOKUP).in_flight(LOOKUPS_IN_FLIGHT_MAX).mailbox(LOOKUPS_IN_FLIGHT_MAX).register()?;
         ctx.serve(STORE_PUT).in_flight(PUTS_IN_FLIGHT_MAX).register()?;
+        ctx.serve(STORE_DELETE).in_flight(PUTS_IN_FLIGHT_MAX).register()?;
         ctx.serve(STORE_LIST).in_flight(1).register()?;
         ctx.serve(STORE_PURGE).in_flight(1).register()?;
         ctx.serve(STORE_HEALTH).register()?;
@@ -114,9 +117,9 @@ impl Verticle for RedisStore {
 }
 
 impl Handler<Lookup> for RedisStore {
-    type Reply = Option<Arc<Program>>;
+    type Reply = Found;
 
-    async fn handle(&self, lookup: Lookup, ctx: &Context<Self>) -> Result<Self::Reply, Failure> {
+    async fn handle(&self, lookup: Lookup, ctx: &Context<Self>) -> Result<Found, Failure> {
         let (id, bytes_max) = (&lookup.program_id, self.config.payload_bytes_max);
         // A connection that was cut is found by the command that uses it, and replaced by the time of the next one.
         let ask = async |mut manager: ConnectionManager| match commands::lookup(&mut manager, id, bytes_max).await {
@@ -124,12 +127,13 @@ impl Handler<Lookup> for RedisStore {
             found => found,
         };
         match self.run(ctx, self.config.response_timeout, ask).await? {
-            Found::Program(program) => Ok(Some(Arc::new(program))),
-            Found::Nothing => Ok(None),
-            Found::Foreign(foreign) => {
+            commands::Found::Program(program) => Ok(Found::Program(Arc::new(program))),
+            commands::Found::Deleted { version } => Ok(Found::Deleted { version }),
+            commands::Found::Nothing => Ok(Found::Nothing),
+            commands::Found::Foreign(foreign) => {
                 let reason = foreign.map_or_else(|| "not a hash".to_owned(), |foreign| foreign.to_string());
                 self.note_foreign(ctx.clock(), id.as_str(), &reason);
-                Ok(None)
+                Ok(Found::Nothing)
             }
         }
     }
@@ -157,6 +161,26 @@ impl Handler<PutPrograms> for RedisStore {
         self.metrics.outdated_puts.inc_by(outdated.len() as u64);
         self.tell_caches(ctx, stored).await;
         Ok(Stored { outdated })
+    }
+}
+
+impl Handler<DeleteProgram> for RedisStore {
+    type Reply = Deleted;
+
+    async fn handle(&self, delete: DeleteProgram, ctx: &Context<Self>) -> Result<Deleted, Failure> {
+        let (id, known_by) = (&delete.program_id, &self.known_by);
+        let write = async |mut manager: ConnectionManager| commands::delete(&mut manager, id, known_by).await;
+        match self.run(ctx, self.bulk_timeout(), write).await? {
+            Deleting::Done(deleted) => {
+                let deletion = Deletion { program_id: delete.program_id, version: Some(deleted.version) };
+                self.tell_caches(ctx, vec![Change::Deleted(deletion)]).await;
+                Ok(deleted)
+            }
+            Deleting::Last { stored } => {
+                Err(Failure::new(INVALID, format!("there is no version above {stored}, which is stored")))
+            }
+            Deleting::Foreign => Err(Failure::new(INVALID, format!("key {id} in redis holds no program"))),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use ::redis::aio::MultiplexedConnection;
 use ::redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, RedisError, Value};
 use adtrack_config::RedisConfig;
 use adtrack_proto::bus::Change;
+use adtrack_proto::program::Update;
 use tokio::sync::mpsc;
 use vertebra::{BoxError, Context, Verticle};
 
@@ -182,13 +183,17 @@ async fn hand_on(
     while let Some(push) = pushes.recv().await {
         updates.note_heard(ctx);
         let checked = match push {
-            Push::Payload(payload) => payload::program(&payload, updates.config.payload_bytes_max),
+            Push::Payload(payload) => payload::update(&payload, updates.config.payload_bytes_max),
             Push::Rejected(rejected) => Err(rejected),
         };
         match checked {
-            Ok(program) => {
+            Ok(update) => {
                 updates.metrics.pushes.inc();
-                let told = changes::tell(ctx.bus(), ctx.clock(), [Change::Put(Arc::new(program))]).await?;
+                let change = match update {
+                    Update::Put(program) => Change::Put(Arc::new(program)),
+                    Update::Deleted(deletion) => Change::Deleted(deletion),
+                };
+                let told = changes::tell(ctx.bus(), ctx.clock(), [change]).await?;
                 if told == Told::Revalidated {
                     updates.metrics.pushes_missed.inc();
                 }

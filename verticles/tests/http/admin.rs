@@ -84,6 +84,34 @@ fn programs_are_stored_one_or_many_whatever_pieces_the_body_comes_in() {
 }
 
 #[test]
+fn programs_of_which_a_higher_version_is_stored_are_named_with_409() {
+    serve(&[], async |service| {
+        let one =
+            r#"{"programId":"1","programName":"p","checksum":"c","customerId":7,"customerName":"n","valid":true}"#;
+        let old = one.replace("true}", "true,\"version\":3}");
+        let refused = service.operator().send(post("/programs", "", &format!("[{one},{old}]"))).answer().unwrap();
+        assert_eq!(refused.status, 409);
+        let outdated = refused.json()["outdated"].clone();
+        assert_eq!(outdated, serde_json::json!([{ "programId": "1", "version": 3, "stored": u64::MAX }]));
+    });
+}
+
+#[test]
+fn a_program_is_deleted_by_its_id() {
+    serve(&[], async |service| {
+        let mut operator = service.operator();
+        let mut delete =
+            |path: &str| operator.send(format!("DELETE {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")).answer().unwrap();
+        let deleted = delete("/programs/7");
+        assert_eq!((deleted.status, deleted.json()), (200, serde_json::json!({ "version": 7, "wasStored": true })));
+        assert_eq!(delete("/programs/unknown").json()["wasStored"], false);
+        let statuses = ["/programs/down", "/programs/foreign", "/programs/a%20b", "/programs", "/nothing"]
+            .map(|path| delete(path).status);
+        assert_eq!(statuses, [503, 409, 400, 405, 404]);
+    });
+}
+
+#[test]
 fn programs_that_are_none_are_400_and_a_store_that_is_down_is_503() {
     serve(&[], async |service| {
         let one =

@@ -12,8 +12,9 @@ use adtrack::http::{Acceptor, Admin, AdminOptions, Listener, Metrics, Samples, S
 use adtrack_config::{Config, Overrides, SAMPLE_PROGRAMS};
 use adtrack_proto::bus::TRACK;
 use adtrack_proto::bus::{
-    Accepted, AtBound, Bound, CACHE_PURGE, EVENTS_HEALTH, Health, LOOKUP, OVERLOADED, ProgramPage, PutPrograms,
-    STORE_HEALTH, STORE_LIST, STORE_LOOKUP, STORE_PURGE, STORE_PUT, Stored, UNAVAILABLE,
+    Accepted, AtBound, Bound, CACHE_PURGE, DeleteProgram, Deleted, EVENTS_HEALTH, Found, Health, INVALID, LOOKUP,
+    OVERLOADED, Outdated, ProgramPage, PutPrograms, STORE_DELETE, STORE_HEALTH, STORE_LIST, STORE_LOOKUP, STORE_PURGE,
+    STORE_PUT, Stored, UNAVAILABLE,
 };
 use adtrack_proto::{Event, Program, ProgramId};
 use prometheus_client::registry::Registry;
@@ -198,7 +199,10 @@ async fn look_up(id: ProgramId, clock: Clock) -> Result<Option<Arc<Program>>, Fa
 async fn stub_store(rt: &TestRuntime, behind: &Arc<Behind>) {
     rt.stub(STORE_LOOKUP, {
         let clock = rt.clock().clone();
-        move |lookup: adtrack_proto::bus::Lookup| look_up(lookup.program_id, clock.clone())
+        move |lookup: adtrack_proto::bus::Lookup| {
+            let found = look_up(lookup.program_id, clock.clone());
+            async { Ok(found.await?.map_or(Found::Nothing, Found::Program)) }
+        }
     })
     .await
     .unwrap();
@@ -206,15 +210,30 @@ async fn stub_store(rt: &TestRuntime, behind: &Arc<Behind>) {
     let put = move |put: PutPrograms| {
         let down = told.store_down.load(Ordering::Relaxed);
         if !down {
-            told.puts.lock().unwrap().push(put);
+            told.puts.lock().unwrap().push(put.clone());
         }
+        // Of whatever is put with a version, a higher one is stored.
+        let versioned = put.programs.iter().filter(|program| program.version.is_some());
+        let outdated = versioned.map(|program| {
+            let (program_id, version) = (program.program_id.clone(), program.version);
+            Outdated { program_id, version, stored: u64::MAX }
+        });
+        let outdated = outdated.collect();
         std::future::ready(if down {
             Err(Failure::new(UNAVAILABLE, "the store is down"))
         } else {
-            Ok(Stored::default())
+            Ok(Stored { outdated })
         })
     };
     rt.stub(STORE_PUT, put).await.unwrap();
+    let delete = |delete: DeleteProgram| {
+        std::future::ready(match delete.program_id.as_str() {
+            "down" => Err(Failure::new(UNAVAILABLE, "the store is down")),
+            "foreign" => Err(Failure::new(INVALID, "key foreign holds no program")),
+            id => Ok(Deleted { version: 7, was_stored: id != "unknown" }),
+        })
+    };
+    rt.stub(STORE_DELETE, delete).await.unwrap();
     let list = |list: adtrack_proto::bus::ListPrograms| {
         let id = ProgramId::new(list.cursor.as_deref().unwrap_or("first")).unwrap();
         let next = list.cursor.is_none().then(|| format!("after{}", list.limit));

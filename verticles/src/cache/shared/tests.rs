@@ -60,7 +60,7 @@ proptest! {
                 Step::Settle { newest } => {
                     let read = if newest { under_way.pop_back() } else { under_way.pop_front() };
                     if let Some((ticket, version)) = read {
-                        let settled = shared.settle(&id, &ticket, Some(program(&id, version)), AT);
+                        let settled = shared.settle(&id, &ticket, Found::Program(program(&id, version)), AT);
                         if let Settled::Newer(newer) = settled {
                             prop_assert!(newer.unwrap().customer_id >= pushed);
                         }
@@ -85,6 +85,10 @@ proptest! {
 fn versioned(id: &ProgramId, version: u32) -> Arc<Program> {
     let program = Program::clone(&program(id, i32::try_from(version).unwrap()));
     Arc::new(Program { version: Some(version.into()), ..program })
+}
+
+fn deleted(id: &ProgramId, version: Option<u64>) -> Change {
+    Change::Deleted(Deletion { program_id: id.clone(), version })
 }
 
 /// Versions on their way to one program.
@@ -129,7 +133,7 @@ proptest! {
                 Way::Settle { newest } => {
                     let read = if newest { under_way.pop_back() } else { under_way.pop_front() };
                     if let Some((ticket, version)) = read {
-                        let settled = shared.settle(&id, &ticket, Some(versioned(&id, version)), AT);
+                        let settled = shared.settle(&id, &ticket, Found::Program(versioned(&id, version)), AT);
                         highest = highest.max(Some(version));
                         if let Settled::Newer(answer) | Settled::Older(answer) = settled {
                             prop_assert_eq!(answer.unwrap().customer_id, i32::try_from(highest.unwrap()).unwrap());
@@ -148,17 +152,31 @@ proptest! {
 fn a_deleted_program_of_which_a_version_is_known_does_not_come_back_with_an_older_one() {
     let (shared, id) = (shared(100), ProgramId::new("1").unwrap());
     shared.push(Change::Put(versioned(&id, 5)), AT);
-    shared.push(Change::Deleted(id.clone()), AT);
+    shared.push(deleted(&id, Some(6)), AT);
     for unknown in 0..10_000 {
         let unknown = ProgramId::new(format!("unknown{unknown}")).unwrap();
         let ticket = shared.begin(&unknown, AT);
-        shared.settle(&unknown, &ticket, None, AT);
+        shared.settle(&unknown, &ticket, Found::Nothing, AT);
     }
     shared.tidy();
-    assert_eq!(shared.push(Change::Put(versioned(&id, 4)), AT), Verdict::Older);
+    assert_eq!(shared.push(Change::Put(versioned(&id, 5)), AT), Verdict::Older);
     assert_eq!(shared.get(&id, AT), Standing::Fresh(None));
     assert_eq!(shared.count_programs(AT), 0);
-    assert_eq!(shared.push(Change::Put(versioned(&id, 6)), AT), Verdict::Newer);
+    assert_eq!(shared.push(Change::Put(versioned(&id, 7)), AT), Verdict::Newer);
+}
+
+#[test]
+fn a_deletion_that_the_store_remembers_ends_a_program_of_a_lower_version_alone() {
+    let (shared, id) = (shared(100), ProgramId::new("1").unwrap());
+    shared.push(Change::Put(versioned(&id, 5)), AT);
+    let read = |version| {
+        let ticket = shared.begin(&id, AT);
+        shared.settle(&id, &ticket, Found::Deleted { version }, AT)
+    };
+    assert_eq!(read(4), Settled::Older(Some(versioned(&id, 5))), "it was put again, and the store has fallen back");
+    assert_eq!(read(6), Settled::Kept);
+    assert_eq!(shared.get(&id, AT), Standing::Fresh(None));
+    assert_eq!(shared.push(Change::Put(versioned(&id, 5)), AT), Verdict::Older);
 }
 
 #[test]
@@ -192,7 +210,7 @@ fn a_push_wins_over_reads_on_other_threads() {
                     let ticket = shared.begin(&id, AT);
                     let version = stored.load(Ordering::SeqCst);
                     std::thread::yield_now();
-                    shared.settle(&id, &ticket, Some(program(&id, version)), AT);
+                    shared.settle(&id, &ticket, Found::Program(program(&id, version)), AT);
                 }
             });
         }
@@ -218,7 +236,7 @@ fn a_read_that_begins_in_the_middle_of_a_push_does_not_replace_it() {
     let known =
         Known { answer: Some(program(&id, 1)), highest: None, since: AT, era: shared.era(), stamp: shared.stamp() };
     shared.inner.known.insert(id.clone(), known);
-    assert_eq!(shared.settle(&id, &ticket, Some(program(&id, 0)), AT), Settled::Newer(Some(program(&id, 1))));
+    assert_eq!(shared.settle(&id, &ticket, Found::Program(program(&id, 0)), AT), Settled::Newer(Some(program(&id, 1))));
 }
 
 #[test]
@@ -230,7 +248,7 @@ fn a_flood_of_unknown_ids_costs_no_program_its_place_and_keeps_none_out() {
     for unknown in 0..10_000 {
         let unknown = ProgramId::new(format!("unknown{unknown}")).unwrap();
         let ticket = shared.begin(&unknown, AT);
-        assert_eq!(shared.settle(&unknown, &ticket, None, AT), Settled::Kept);
+        assert_eq!(shared.settle(&unknown, &ticket, Found::Nothing, AT), Settled::Kept);
     }
     (50..100).for_each(|number| assert_eq!(shared.push(change(number), AT), Verdict::Newer));
     shared.tidy();

@@ -58,6 +58,36 @@ fn without_a_service_the_file_is_put_into_and_read() {
 }
 
 #[test]
+fn without_a_service_a_program_is_deleted_from_the_file_and_what_is_put_again_is_newer() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = embedded(dir.path());
+    put(&target, &ids(), input(json("7"))).unwrap();
+    assert_eq!(delete(&target, "7").unwrap(), Deletion { was_stored: true, published: false });
+    assert_eq!(get(&target, "7").unwrap(), None);
+    assert_eq!(delete(&target, "7").unwrap(), Deletion { was_stored: false, published: false });
+    assert!(matches!(delete(&target, "a b"), Err(ProgramsError::Id(_))));
+    put(&target, &ids(), input(json("7"))).unwrap();
+    assert_eq!(listed(&target).len(), 4);
+}
+
+#[test]
+fn a_lower_version_is_refused_and_in_an_import_those_beside_it_are_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = embedded(dir.path());
+    let versioned = |id, version| json(id).replace("true}", &format!("true,\"version\":{version}}}"));
+    put(&target, &ids(), input(versioned("7", 10))).unwrap();
+    let refused = put(&target, &ids(), input(versioned("7", 9))).unwrap_err().to_string();
+    assert!(refused.starts_with("program 7 is not stored: its version 9 is below 10"), "{refused}");
+    let mut report = Vec::new();
+    let lines = format!("{}\n{}\n{}\n", versioned("7", 8), json("8"), versioned("7", 11));
+    let imported = import(&target, &ids(), input(lines), &mut report).unwrap();
+    assert_eq!(imported, Imported { imported: 2, failed: 1, published: false });
+    let report = String::from_utf8(report).unwrap();
+    assert!(report.contains("program 7 is not stored: its version 8"), "{report}");
+    assert_eq!(get(&target, "7").unwrap().unwrap().version, Some(11));
+}
+
+#[test]
 fn looking_at_a_directory_without_a_store_says_so_and_makes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("mistyped");

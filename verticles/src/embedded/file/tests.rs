@@ -45,6 +45,20 @@ fn what_was_put_last_is_found_when_the_file_is_opened_again() {
 }
 
 #[test]
+fn what_was_deleted_is_not_found_when_the_file_is_opened_again_nor_after_it_was_written_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = open(dir.path()).file;
+    file.append(&[program("2", "b")], 2).unwrap();
+    file.delete(&Deletion { program_id: ProgramId::new("1").unwrap(), version: Some(1) }, 1).unwrap();
+    drop(file);
+    let mut opened = open(dir.path());
+    assert_eq!(names(&opened.programs), [("2", "b")]);
+    opened.file.compact().unwrap();
+    drop(opened);
+    assert_eq!(names(&open(dir.path()).programs), [("2", "b")]);
+}
+
+#[test]
 fn a_second_writer_is_refused_and_told_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let first = open(dir.path());
