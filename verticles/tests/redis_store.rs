@@ -352,6 +352,34 @@ fn a_change_that_cannot_be_kept_is_not_stored_either() {
 }
 
 #[test]
+fn in_a_cluster_changes_are_kept_in_a_step_of_their_own() {
+    let server = RedisServer::start_with(&["--cluster-enabled", "yes"]);
+    let mut client = server.client();
+    redis::cmd("CLUSTER").arg(&["ADDSLOTSRANGE", "0", "16383"]).exec(&mut client).unwrap();
+    TestRuntime::on_loops(1, |rt| async move {
+        let is_up = async || {
+            let info: String = redis::cmd("CLUSTER").arg("INFO").query(&mut server.client()).unwrap();
+            info.contains("cluster_state:ok")
+        };
+        eventually("the cluster is up", is_up).await;
+        let under = Under::deploy(rt, &server).await;
+        let programs: Vec<_> = (0..150).map(|n| program(&format!("p{n}"))).collect();
+        assert_eq!(under.put(programs).await, Ok(Stored::default()));
+        let kept = changes(&server);
+        assert_eq!(kept.len(), 150);
+        for change in kept {
+            let id = change.program_id.clone();
+            assert_eq!(under.lookup(id.as_str()).await, Ok(Some(Arc::new(change))), "what is kept is what is stored");
+        }
+        assert_eq!(under.put_version("p1", Some(1)).await, under.version("p1").await, "an older one is refused");
+        let deleted = under.delete("p1").await.unwrap();
+        assert_eq!(under.find("p1").await, Ok(Found::Deleted { version: deleted.version }));
+        let left: usize = redis::cmd("XLEN").arg("adtrack:changes").query(&mut client).unwrap();
+        assert_eq!(left, 151);
+    });
+}
+
+#[test]
 fn a_server_that_has_forgotten_its_scripts_is_no_surprise() {
     let server = RedisServer::start();
     TestRuntime::on_loops(1, |rt| async move {

@@ -1,28 +1,17 @@
 //! What is asked of Redis, over any connection. Times are bounded by the caller.
 
-use std::time::Duration;
-
 use ::redis::aio::ConnectionLike;
 use ::redis::{Pipeline, RedisError, RedisResult, cmd};
-use adtrack_config::RedisConfig;
-use adtrack_proto::bus::{Deleted, Outdated};
-use adtrack_proto::program::Deletion;
 use adtrack_proto::{Program, ProgramId};
 
 use super::hash::{self, Foreign};
-use super::script;
 
-/// Programs written by one pipeline: more of them would keep the reads of others waiting behind it.
-pub(super) const PUT_PIPELINE_MAX: usize = 100;
 /// Keys looked at by one step of a listing or purge.
 pub(super) const SCAN_KEYS_MAX: usize = 500;
 
 /// Deletes a key that holds a program, and no other.
 const DELETE_PROGRAM: &str =
     "if redis.call('HGET', KEYS[1], 'programId') == KEYS[1] then return redis.call('DEL', KEYS[1]) end return 0";
-
-/// How long a deletion is kept: longer than anything that was said before it can be on its way.
-const DELETION_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A field and its value, as Redis keeps them.
 type Field = (Vec<u8>, Vec<u8>);
@@ -40,18 +29,6 @@ pub(super) enum Found {
     Foreign(Option<Foreign>),
 }
 
-/// What became of a program that was to be deleted.
-#[derive(Debug)]
-pub(super) enum Deleting {
-    Done(Deleted),
-    /// Not done: there is no version above this one.
-    Last {
-        stored: u64,
-    },
-    /// Not done: the key holds no program.
-    Foreign,
-}
-
 /// One step of a listing.
 #[derive(Debug)]
 pub(super) struct Page {
@@ -60,21 +37,6 @@ pub(super) struct Page {
     pub(super) foreign: u64,
     /// Where to go on; 0 when this was the end.
     pub(super) cursor: u64,
-}
-
-/// How a change becomes known: published to whoever listens, and kept for whoever does not.
-#[derive(Debug)]
-pub(super) struct KnownBy {
-    channel: String,
-    stream: String,
-    changes_max: u64,
-}
-
-impl KnownBy {
-    pub(super) fn new(config: &RedisConfig) -> Self {
-        let (channel, stream) = (config.channel.clone(), config.changes_key.clone());
-        Self { channel, stream, changes_max: config.changes_max }
-    }
 }
 
 pub(super) async fn ping(connection: &mut impl ConnectionLike) -> RedisResult<()> {
@@ -105,7 +67,7 @@ async fn deletion(connection: &mut impl ConnectionLike, id: &ProgramId) -> Redis
 }
 
 /// The key of a program's deletion: in a cluster in the slot of the program's own, which is what the braces are for.
-fn deleted_key(id: &ProgramId) -> String {
+pub(super) fn deleted_key(id: &ProgramId) -> String {
     format!("adtrack:deleted:{{{id}}}")
 }
 
@@ -119,57 +81,6 @@ fn found(id: &ProgramId, fields: RedisResult<Vec<Field>>, bytes_max: usize) -> R
         Err(error) if error.code() == Some("WRONGTYPE") => Ok(Found::Foreign(None)),
         Err(error) => Err(error),
     }
-}
-
-/// Stores at most [`PUT_PIPELINE_MAX`] programs, those of which no higher version is stored, and makes each known. Returns what
-/// was stored, with its version.
-pub(super) async fn put(
-    connection: &mut impl ConnectionLike,
-    programs: &[impl AsRef<Program>],
-    known_by: &KnownBy,
-) -> RedisResult<Vec<Result<Program, Outdated>>> {
-    let mut pipeline = Pipeline::with_capacity(programs.len());
-    for program in programs.iter().map(AsRef::as_ref) {
-        let put = script::PUT.call(&mut pipeline);
-        let id = &program.program_id;
-        put.arg(3).arg(id.as_str()).arg(deleted_key(id)).arg(&known_by.stream);
-        let version = program.version.map(|version| version.to_string()).unwrap_or_default();
-        put.arg(&known_by.channel).arg(program.to_json_unversioned()).arg(version).arg(known_by.changes_max);
-        for (name, value) in program.to_fields() {
-            put.arg(name).arg(value.as_ref());
-        }
-    }
-    let answers: Vec<(bool, u64)> = pipeline.query_async(connection).await?;
-    let outcome = |(program, (is_stored, version)): (&Program, (bool, u64))| match is_stored {
-        true => Ok(Program { version: Some(version), ..program.clone() }),
-        false => Err(Outdated { program_id: program.program_id.clone(), version: program.version, stored: version }),
-    };
-    Ok(programs.iter().map(AsRef::as_ref).zip(answers).map(outcome).collect())
-}
-
-/// Deletes a program and makes that known.
-pub(super) async fn delete(
-    connection: &mut impl ConnectionLike,
-    id: &ProgramId,
-    known_by: &KnownBy,
-) -> RedisResult<Deleting> {
-    let mut pipeline = Pipeline::with_capacity(1);
-    let deletion = Deletion { program_id: id.clone(), version: None };
-    let delete = script::DELETE.call(&mut pipeline);
-    delete.arg(3).arg(id.as_str()).arg(deleted_key(id)).arg(&known_by.stream);
-    delete.arg(&known_by.channel).arg(deletion.to_json()).arg(known_by.changes_max);
-    delete.arg(id.as_str()).arg(DELETION_KEPT.as_secs());
-    let [(outcome, version)]: [(u8, u64); 1] = match pipeline.query_async(connection).await {
-        Ok(answers) => answers,
-        Err(error) if error.to_string().contains("WRONGTYPE") => return Ok(Deleting::Foreign),
-        Err(error) => return Err(error),
-    };
-    Ok(match outcome {
-        0 => Deleting::Last { stored: version },
-        1 => Deleting::Done(Deleted { version, was_stored: true }),
-        2 => Deleting::Done(Deleted { version, was_stored: false }),
-        _ => Deleting::Foreign,
-    })
 }
 
 /// The programs among the next keys, `keys` of them or so.
@@ -243,7 +154,7 @@ async fn programs_among(connection: &mut impl ConnectionLike, keys: Vec<Vec<u8>>
     ids.into_iter().zip(named).filter_map(own).collect()
 }
 
-async fn query_each<T: ::redis::FromRedisValue>(
+pub(super) async fn query_each<T: ::redis::FromRedisValue>(
     pipeline: &mut Pipeline,
     connection: &mut impl ConnectionLike,
 ) -> Result<Vec<RedisResult<T>>, RedisError> {

@@ -9,8 +9,9 @@ use adtrack_config::RedisConfig;
 use adtrack_proto::bus::{Deleted, Stored};
 use adtrack_proto::{Program, ProgramId};
 
-use super::commands::{self, Deleting, Found, KnownBy};
+use super::commands::{self, Found};
 use super::connect::{self, ClientError};
+use super::writer::{self, Deleting, Writer};
 
 /// A person waits longer than a request does.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -19,7 +20,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Direct {
     connection: MultiplexedConnection,
     server: String,
-    known_by: KnownBy,
+    writer: Writer,
     bytes_max: usize,
 }
 
@@ -82,7 +83,7 @@ impl Direct {
             .set_response_timeout(Some(RESPONSE_TIMEOUT));
         match client.get_multiplexed_async_connection_with_config(&settings).await {
             Ok(connection) => {
-                Ok(Self { connection, server, known_by: KnownBy::new(config), bytes_max: config.payload_bytes_max })
+                Ok(Self { connection, server, writer: Writer::new(config), bytes_max: config.payload_bytes_max })
             }
             Err(source) => Err(DirectError::Connect { server, source }),
         }
@@ -94,8 +95,8 @@ impl Direct {
     /// [`DirectError::Command`]; some of the programs may be stored.
     pub async fn put(&mut self, programs: &[impl AsRef<Program>]) -> Result<Stored, DirectError> {
         let mut stored = Stored::default();
-        for programs in programs.chunks(commands::PUT_PIPELINE_MAX) {
-            let put = commands::put(&mut self.connection, programs, &self.known_by).await;
+        for programs in programs.chunks(writer::PROGRAMS_MAX) {
+            let put = self.writer.put(&mut self.connection, programs).await;
             stored.outdated.extend(put.map_err(|source| self.failed(source))?.into_iter().filter_map(Result::err));
         }
         Ok(stored)
@@ -122,7 +123,7 @@ impl Direct {
     /// # Errors
     /// [`DirectError::Command`], [`DirectError::Foreign`] when the key holds something else, or [`DirectError::Last`].
     pub async fn delete(&mut self, id: &ProgramId) -> Result<Deleted, DirectError> {
-        let deleting = commands::delete(&mut self.connection, id, &self.known_by).await;
+        let deleting = self.writer.delete(&mut self.connection, id).await;
         match deleting.map_err(|source| self.failed(source))? {
             Deleting::Done(deleted) => Ok(deleted),
             Deleting::Last { stored } => Err(DirectError::Last { program_id: id.clone(), stored }),

@@ -16,6 +16,7 @@ mod payload;
 mod script;
 mod store;
 mod updates;
+mod writer;
 
 pub use connect::ClientError;
 pub use direct::{Direct, DirectError};

@@ -17,7 +17,7 @@ pub(super) struct ServerScript {
 
 impl ServerScript {
     fn new(text: &str) -> Self {
-        let text = format!("{VERSIONS}{text}");
+        let text = format!("{FUNCTIONS}{text}");
         Self { script: Script::new(&text), text }
     }
 
@@ -31,8 +31,8 @@ impl ServerScript {
     }
 }
 
-/// Functions of both scripts, on versions as decimals without leading zeros.
-const VERSIONS: &str = "
+/// Functions of both scripts; versions are decimals without leading zeros.
+const FUNCTIONS: &str = "
 local MAX = '18446744073709551615'
 local function above(a, b) return #a > #b or (#a == #b and a > b) end
 local function higher(a, b) return (not b or (a and above(a, b))) and a or b end
@@ -53,21 +53,28 @@ local function next_version(stored)
   local now = now_ms()
   return stored and not above(now, stored) and after(stored) or now
 end
+local function with_version(json, version)
+  return string.sub(json, 1, -2) .. ',\"version\":' .. version .. '}'
+end
+local function keep(json)
+  if KEYS[3] then redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[2], '*', 'change', json) end
+end
 ";
 
 /// Stores one program.
 ///
-/// Keys: the program's, that of its deletion, the stream of changes. Arguments: the channel; the program as JSON without a version; its version, or
-/// nothing; how many changes to keep, about; then the fields of the hash without the version, each with its value.
+/// Keys: the program's, that of its deletion, and the stream of changes if that is to be written. Arguments: the channel; how many
+/// changes to keep, about; the program as JSON without a version; its version, or nothing; then the fields of the hash without
+/// the version, each with its value.
 /// Answers 1 and the version; or 0 and the version that is stored when that is higher, or is the highest there can be.
 pub(super) static PUT: LazyLock<ServerScript> = LazyLock::new(|| {
     ServerScript::new(
         "
-local stored, version = higher(version_of(KEYS[1]), version_of(KEYS[2])), ARGV[3]
+local stored, version = higher(version_of(KEYS[1]), version_of(KEYS[2])), ARGV[4]
 if version == '' then version = next_version(stored) end
 if above(version, MAX) or (stored and above(stored, version)) then return {0, stored} end
-local json = string.sub(ARGV[2], 1, -2) .. ',\"version\":' .. version .. '}'
-redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[4], '*', 'change', json)
+local json = with_version(ARGV[3], version)
+keep(json)
 redis.call('HSET', KEYS[1], 'version', version, unpack(ARGV, 5))
 redis.call('DEL', KEYS[2])
 redis.call('PUBLISH', ARGV[1], json)
@@ -78,21 +85,21 @@ return {1, version}
 
 /// Deletes one program, and keeps the version of that for a time.
 ///
-/// Keys: as of [`PUT`]. Arguments: the channel; the deletion as JSON without a version; how many changes to keep, about; the
+/// Keys: as of [`PUT`]. Arguments: the channel; how many changes to keep, about; the deletion as JSON without a version; the
 /// program's id; how long to keep the deletion, in seconds.
 /// Answers 1 and the version; 2 and the version if there was no program; 0 and the version that is stored if that is the
 /// highest there can be; or 3 and 0 if the key holds no program.
 pub(super) static DELETE: LazyLock<ServerScript> = LazyLock::new(|| {
     ServerScript::new(
         "
-local named = redis.call('HGET', KEYS[1], 'programId')
+local named = redis.pcall('HGET', KEYS[1], 'programId')
 local exists = redis.call('EXISTS', KEYS[1]) == 1
 if exists and named ~= ARGV[4] then return {3, '0'} end
 local stored = higher(version_of(KEYS[1]), version_of(KEYS[2]))
 local version = next_version(stored)
 if above(version, MAX) then return {0, stored} end
-local json = string.sub(ARGV[2], 1, -2) .. ',\"version\":' .. version .. '}'
-redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], '*', 'change', json)
+local json = with_version(ARGV[3], version)
+keep(json)
 redis.call('HSET', KEYS[2], 'version', version)
 redis.call('EXPIRE', KEYS[2], ARGV[5])
 redis.call('DEL', KEYS[1])

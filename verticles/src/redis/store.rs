@@ -15,9 +15,10 @@ use adtrack_proto::bus::{
 use adtrack_proto::program::Deletion;
 use vertebra::{BoxError, Clock, Context, Failure, Handler, Verticle};
 
-use super::commands::{self, Deleting, KnownBy, Page};
+use super::commands::{self, Page};
 use super::link::{Link, State};
 use super::log_budget::LogBudget;
+use super::writer::{self, Deleting, Writer};
 use super::{Metrics, connect};
 use crate::changes;
 
@@ -36,7 +37,7 @@ const BULK_FACTOR: u32 = 10;
 /// A key that holds no program is answered as absent, and counted.
 pub struct RedisStore {
     config: RedisConfig,
-    known_by: KnownBy,
+    writer: Writer,
     metrics: Metrics,
     link: OnceCell<Link>,
     foreign_log: LogBudget,
@@ -45,8 +46,8 @@ pub struct RedisStore {
 impl RedisStore {
     /// A store that connects when it is deployed.
     pub fn new(config: RedisConfig, metrics: Metrics) -> Self {
-        let known_by = KnownBy::new(&config);
-        Self { config, known_by, metrics, link: OnceCell::new(), foreign_log: LogBudget::default() }
+        let writer = Writer::new(&config);
+        Self { config, writer, metrics, link: OnceCell::new(), foreign_log: LogBudget::default() }
     }
 
     async fn run<T>(
@@ -148,9 +149,8 @@ impl Handler<PutPrograms> for RedisStore {
             return Err(Failure::new(INVALID, format!("{asked} programs in one put, at most {}", PutPrograms::MAX)));
         }
         let (mut stored, mut outdated) = (Vec::with_capacity(put.programs.len()), Vec::new());
-        for programs in put.programs.chunks(commands::PUT_PIPELINE_MAX) {
-            let known_by = &self.known_by;
-            let write = async |mut manager: ConnectionManager| commands::put(&mut manager, programs, known_by).await;
+        for programs in put.programs.chunks(writer::PROGRAMS_MAX) {
+            let write = async |mut manager: ConnectionManager| self.writer.put(&mut manager, programs).await;
             for outcome in self.run(ctx, self.bulk_timeout(), write).await? {
                 match outcome {
                     Ok(program) => stored.push(Change::Put(Arc::new(program))),
@@ -168,8 +168,8 @@ impl Handler<DeleteProgram> for RedisStore {
     type Reply = Deleted;
 
     async fn handle(&self, delete: DeleteProgram, ctx: &Context<Self>) -> Result<Deleted, Failure> {
-        let (id, known_by) = (&delete.program_id, &self.known_by);
-        let write = async |mut manager: ConnectionManager| commands::delete(&mut manager, id, known_by).await;
+        let id = &delete.program_id;
+        let write = async |mut manager: ConnectionManager| self.writer.delete(&mut manager, id).await;
         match self.run(ctx, self.bulk_timeout(), write).await? {
             Deleting::Done(deleted) => {
                 let deletion = Deletion { program_id: delete.program_id, version: Some(deleted.version) };
