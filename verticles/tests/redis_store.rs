@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adtrack::redis::{Metrics, RedisStore};
+use adtrack_config::RedisConfig;
 use adtrack_proto::bus::{
     AskHealth, DeleteProgram, Deleted, Found, Health, INVALID, ListPrograms, Lookup, PurgeStore, PutPrograms,
     STORE_DELETE, STORE_HEALTH, STORE_LIST, STORE_LOOKUP, STORE_PURGE, STORE_PUT, Stored, UNAVAILABLE,
@@ -26,7 +27,15 @@ struct Under {
 
 impl Under {
     async fn deploy(rt: TestRuntime, server: &RedisServer) -> Self {
-        let (config, metrics) = (server.config(), Metrics::default());
+        Self::deploy_with(rt, server.config()).await
+    }
+
+    async fn deploy_as(rt: TestRuntime, server: &RedisServer, username: &str, password: &str) -> Self {
+        Self::deploy_with(rt, server.config_as(username, password)).await
+    }
+
+    async fn deploy_with(rt: TestRuntime, config: RedisConfig) -> Self {
+        let metrics = Metrics::default();
         let counted = metrics.clone();
         let store = Deploy::new(move || RedisStore::new(config.clone(), counted.clone())).on_loop("io");
         rt.deploy(store).await.unwrap();
@@ -324,12 +333,7 @@ fn writers_at_the_same_time_get_versions_of_their_own_in_the_order_of_the_change
 fn the_stream_keeps_the_latest_changes_and_lets_the_oldest_go() {
     let server = RedisServer::start();
     TestRuntime::on_loops(1, |rt| async move {
-        let mut config = server.config();
-        config.changes_max = 1_000;
-        let metrics = Metrics::default();
-        let counted = metrics.clone();
-        rt.deploy(Deploy::new(move || RedisStore::new(config.clone(), counted.clone())).on_loop("io")).await.unwrap();
-        let under = Under { rt, metrics };
+        let under = Under::deploy_with(rt, RedisConfig { changes_max: 1_000, ..server.config() }).await;
         for round in 0..4 {
             let programs = (0..1_000).map(|n| program(&format!("p{round}-{n}"))).collect();
             under.put(programs).await.unwrap();
@@ -557,13 +561,36 @@ fn a_user_who_may_only_read_programs_is_enough_to_answer() {
     acl.arg(&["SETUSER", "app", "on", ">pass-of-app", "~*", "resetchannels", "+hgetall", "+ping"]);
     acl.exec(&mut server.client()).unwrap();
     TestRuntime::on_loops(1, |rt| async move {
-        let metrics = Metrics::default();
-        let config = server.config_as("app", "pass-of-app");
-        let counted = metrics.clone();
-        rt.deploy(Deploy::new(move || RedisStore::new(config.clone(), counted.clone())).on_loop("io")).await.unwrap();
-        let under = Under { rt, metrics };
+        let under = Under::deploy_as(rt, &server, "app", "pass-of-app").await;
         assert_eq!(under.lookup("1").await, Ok(None));
         assert_eq!(code(under.put(vec![program("1")]).await), UNAVAILABLE);
+    });
+}
+
+#[test]
+fn a_user_with_the_rights_that_are_told_can_store_and_delete() {
+    let server = RedisServer::start();
+    let mut acl = redis::cmd("ACL");
+    acl.arg(&["SETUSER", "writer", "on", ">pass-of-writer", "~*", "resetchannels", "&channel1", "+hgetall", "+ping"]);
+    acl.arg(&["+hget", "+hset", "+del", "+exists", "+expire", "+time", "+xadd", "+publish", "+eval", "+evalsha"]);
+    acl.exec(&mut server.client()).unwrap();
+    TestRuntime::on_loops(1, |rt| async move {
+        let under = Under::deploy_as(rt, &server, "writer", "pass-of-writer").await;
+        assert_eq!(under.put(vec![program("1"), program("2")]).await, Ok(Stored::default()));
+        assert!(under.delete("1").await.unwrap().was_stored);
+        assert_eq!(under.content("2").await, Some(program("2")));
+    });
+}
+
+#[test]
+fn a_user_who_may_not_see_deletions_sees_that_there_is_no_program() {
+    let server = RedisServer::start();
+    let mut acl = redis::cmd("ACL");
+    acl.arg(&["SETUSER", "app", "on", ">pass-of-app", "resetkeys", "~[0-9]*", "resetchannels", "+hgetall", "+ping"]);
+    acl.exec(&mut server.client()).unwrap();
+    TestRuntime::on_loops(1, |rt| async move {
+        let under = Under::deploy_as(rt, &server, "app", "pass-of-app").await;
+        assert_eq!(under.find("1").await, Ok(Found::Nothing));
     });
 }
 

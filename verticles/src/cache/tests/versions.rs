@@ -78,3 +78,34 @@ fn a_deletion_is_remembered_longer_than_an_absence() {
         assert_eq!(under.version("1").await, None);
     });
 }
+
+/// A read that is under way while the program changes, in every order of question, change, push and answer; with versions and
+/// without.
+#[test]
+fn no_read_that_began_before_a_push_is_answered_after_it_in_100_000_interleavings() {
+    paused(|under| async move {
+        let mut random = fastrand::Rng::with_seed(7);
+        for round in 0..100_000 {
+            let name = format!("p{round}");
+            let of = |version| match round % 2 {
+                0 => versioned(&name, version),
+                _ => program(&name, i32::try_from(version).unwrap()),
+            };
+            under.store.put(of(1));
+            under.store.delay(Duration::from_millis(random.u64(0..10)));
+            let (asked_at, changed_at) = (random.u64(0..10), random.u64(0..10));
+            let read = async {
+                under.sleep(Duration::from_millis(asked_at)).await;
+                under.version(&name).await
+            };
+            let pushed = async {
+                under.sleep(Duration::from_millis(changed_at)).await;
+                under.store.put(of(2));
+                under.push(Change::Put(of(2))).await;
+            };
+            let (read, ()) = tokio::join!(read, pushed);
+            assert!(read == Some(2) || asked_at <= changed_at && read == Some(1), "round {round}: {read:?}");
+            assert_eq!(under.version(&name).await, Some(2), "round {round}");
+        }
+    });
+}
