@@ -189,6 +189,47 @@ fn while_redis_is_down_and_when_it_comes_back_empty_known_programs_are_answered(
     });
 }
 
+/// The store does not have them: it is a replica that lags, and what is read from it is older than what was replayed.
+#[test]
+fn a_thousand_changes_kept_during_a_cut_are_seen_within_2_s_though_the_hashes_are_old() {
+    const PROGRAMS: i32 = 1_000;
+    TestRuntime::on_loops(2, |rt| async move {
+        let under = Under::deploy(rt).await;
+        let of = |n: i32, version: i32| Program {
+            version: u64::try_from(version).ok(),
+            ..program(&format!("p{n}"), version)
+        };
+        let mut client = under.server.client();
+        let mut first = redis::pipe();
+        for n in 0..PROGRAMS {
+            let hset = first.cmd("HSET").arg(format!("p{n}")).arg("version").arg(1);
+            for (name, value) in of(n, 1).to_fields() {
+                hset.arg(name).arg(&*value);
+            }
+            hset.ignore();
+        }
+        first.cmd("XADD").arg(&["adtrack:changes", "*", "change", &of(0, 1).to_json()]).ignore();
+        first.exec(&mut client).unwrap();
+        for n in 0..PROGRAMS {
+            assert_eq!(under.version(&format!("p{n}")).await, Ok(Some(1)));
+        }
+        eventually("the stream is followed", async || under.redis.last_change_seconds.get() > 0).await;
+        let mut cut = redis::pipe();
+        cut.atomic().cmd("CLIENT").arg(&["KILL", "TYPE", "pubsub"]).ignore();
+        for n in 0..PROGRAMS {
+            cut.cmd("XADD").arg(&["adtrack:changes", "*", "change", &of(n, 2).to_json()]).ignore();
+        }
+        cut.exec(&mut client).unwrap();
+        let began = Instant::now();
+        for n in 0..PROGRAMS {
+            eventually("the change", async || under.version(&format!("p{n}")).await == Ok(Some(2))).await;
+        }
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        assert_eq!(under.redis.changes_replayed.get(), 1_000);
+        eventually("the old hashes are counted", async || under.cache.outdated.get() > 0).await;
+    });
+}
+
 #[test]
 fn changes_published_while_the_subscription_was_cut_are_seen_when_it_is_back() {
     TestRuntime::on_loops(2, |rt| async move {

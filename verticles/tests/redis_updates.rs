@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -71,6 +72,49 @@ impl Under {
 
     fn revalidations(&self) -> usize {
         self.revalidations.load(Ordering::SeqCst)
+    }
+
+    /// Keeps changes in the stream and publishes them, as a writer does.
+    fn add(&self, changes: impl IntoIterator<Item = String>) {
+        let mut pipeline = redis::pipe();
+        pipeline.atomic();
+        for change in changes {
+            pipeline.cmd("XADD").arg(&["adtrack:changes", "*", "change", &change]).ignore();
+            pipeline.cmd("PUBLISH").arg(&["channel1", &change]).ignore();
+        }
+        pipeline.exec(&mut self.server.client()).unwrap();
+    }
+
+    /// Until it is known that everything in the stream has come.
+    async fn seen_all(&self) {
+        let newest: Vec<(String, HashMap<String, String>)> = redis::cmd("XREVRANGE")
+            .arg(&["adtrack:changes", "+", "-", "COUNT", "1"])
+            .query(&mut self.server.client())
+            .unwrap();
+        let (milliseconds, _) = newest[0].0.split_once('-').unwrap();
+        let seconds = milliseconds.parse::<i64>().unwrap() / 1_000;
+        eventually("a mark", async || self.metrics.last_change_seconds.get() >= seconds).await;
+        // The second of the mark may have begun before the last change: two more questions make it sure.
+        for _ in 0..2 {
+            let heard = self.metrics.heard_at_seconds.get();
+            eventually("a ping", async || self.metrics.heard_at_seconds.get() > heard).await;
+        }
+    }
+
+    /// Cuts the connection and changes programs in one step, so that none of it can be pushed.
+    fn cut_and_add(&self, changes: impl IntoIterator<Item = String>) {
+        self.cut_and(changes, |_| ());
+    }
+
+    fn cut_and(&self, changes: impl IntoIterator<Item = String>, more: impl FnOnce(&mut redis::Pipeline)) {
+        let mut pipeline = redis::pipe();
+        pipeline.atomic().cmd("CLIENT").arg(&["KILL", "TYPE", "pubsub"]).ignore();
+        for change in changes {
+            pipeline.cmd("XADD").arg(&["adtrack:changes", "*", "change", &change]).ignore();
+            pipeline.cmd("PUBLISH").arg(&["channel1", &change]).ignore();
+        }
+        more(&mut pipeline);
+        pipeline.exec(&mut self.server.client()).unwrap();
     }
 
     fn cut(&self) {
@@ -182,6 +226,80 @@ fn a_cut_connection_is_subscribed_again_and_the_caches_revalidate() {
             eventually("revalidated", revalidated).await;
             eventually("received", async || under.publish(json(1)) == 1).await;
         }
+    });
+}
+
+#[test]
+fn what_was_changed_during_a_cut_is_replayed_in_order() {
+    on_loops(|under| async move {
+        under.add([json(1)]);
+        under.seen_all().await;
+        for round in 0..3 {
+            under.changes.lock().unwrap().clear();
+            let missed = (0..2_500).map(|n| json(round * 10_000 + n));
+            under.cut_and_add(
+                missed.chain([r#"{"programId":"1","deleted":true,"version":7}"#.to_owned(), "x".to_owned()]),
+            );
+            eventually("all are there", async || under.changes.lock().unwrap().len() == 2_501).await;
+            let deleted = under.changes.lock().unwrap().pop();
+            assert!(matches!(deleted, Some(Change::Deleted(Deletion { version: Some(7), .. }))), "{deleted:?}");
+            assert!(under.pushed().is_sorted_by(|one, next| next - one == 1));
+        }
+        assert_eq!((under.metrics.changes_replayed.get(), under.metrics.replays_broken.get()), (3 * 2_502, 0));
+        assert_eq!(under.metrics.rejected_for("json"), 3, "what is no change is counted");
+        eventually("revalidated", async || under.revalidations() == 4).await;
+    });
+}
+
+#[test]
+fn what_came_by_the_channel_is_not_replayed() {
+    on_loops(|under| async move {
+        for n in 0..100 {
+            under.add([json(n)]);
+        }
+        eventually("all pushed", async || under.pushed().len() == 100).await;
+        under.seen_all().await;
+        under.cut_and_add([json(1_000)]);
+        eventually("the missed one", async || under.pushed().last() == Some(&1_000)).await;
+        assert_eq!((under.pushed().len(), under.metrics.changes_replayed.get()), (101, 1));
+    });
+}
+
+#[test]
+fn when_the_stream_does_not_reach_back_nothing_is_replayed_and_the_caches_revalidate() {
+    on_loops(|under| async move {
+        under.add([json(1)]);
+        under.seen_all().await;
+        under.changes.lock().unwrap().clear();
+        let trim = |pipeline: &mut redis::Pipeline| {
+            pipeline.cmd("XTRIM").arg(&["adtrack:changes", "MAXLEN", "1"]).ignore();
+        };
+        under.cut_and((0..10).map(json), trim);
+        eventually("revalidated", async || under.revalidations() == 2).await;
+        assert_eq!((under.metrics.replays_broken.get(), under.metrics.changes_replayed.get()), (1, 0));
+        assert!(under.pushed().is_empty());
+        under.cut_and_add([json(20)]);
+        eventually("it goes on from there", async || under.pushed() == [20]).await;
+        under.cut_and([], |pipeline| {
+            pipeline.cmd("DEL").arg("adtrack:changes").ignore();
+        });
+        eventually("revalidated again", async || under.revalidations() == 4).await;
+        assert_eq!(under.metrics.replays_broken.get(), 2);
+    });
+}
+
+#[test]
+fn a_key_in_the_place_of_the_stream_or_a_missing_right_stops_no_push() {
+    on_loops(|under| async move {
+        under.cut_and([], |pipeline| {
+            pipeline.cmd("SET").arg("adtrack:changes").arg("x").ignore();
+        });
+        for version in 0..3 {
+            eventually("received", async || under.publish(json(version)) == 1).await;
+            eventually("pushed", async || under.pushed().last() == Some(&version)).await;
+        }
+        assert_eq!(under.metrics.replays_broken.get(), 0);
+        eventually("revalidated", async || under.revalidations() == 2).await;
     });
 }
 

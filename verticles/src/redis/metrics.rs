@@ -33,6 +33,12 @@ pub struct Metrics {
     pub pushes: Counter,
     /// Pushes of which a cache may have missed one, so that all were told to revalidate.
     pub pushes_missed: Counter,
+    /// Changes that were taken from the stream after a cut.
+    pub changes_replayed: Counter,
+    /// Cuts of which the stream did not have everything.
+    pub replays_broken: Counter,
+    /// When the latest change was made that is known to have come, in seconds since the Unix epoch.
+    pub last_change_seconds: Gauge,
     rejected: Family<RejectedLabels, Counter>,
 }
 
@@ -60,6 +66,12 @@ impl Metrics {
         registry.register("pushes", "Pushed programs handed to the caches", metrics.pushes.clone());
         let help = "Pushes a cache may have missed, so that all were told to revalidate";
         registry.register("pushes_missed", help, metrics.pushes_missed.clone());
+        let help = "Changes taken from the stream of changes after a cut";
+        registry.register("changes_replayed", help, metrics.changes_replayed.clone());
+        let help = "Cuts after which the stream of changes did not reach back to the last change seen";
+        registry.register("replays_broken", help, metrics.replays_broken.clone());
+        let help = "When the latest change was made that has come, Unix time in seconds";
+        registry.register("last_change_seconds", help, metrics.last_change_seconds.clone());
         registry.register("pushes_rejected", "Pushes that are no program", metrics.rejected.clone());
         metrics
     }

@@ -13,6 +13,7 @@ mod link;
 mod log_budget;
 mod metrics;
 mod payload;
+mod replay;
 mod script;
 mod store;
 mod updates;

@@ -4,9 +4,14 @@
 //! here, which puts them into a bounded queue, where the driver's own would be unbounded. The driver is not asked to
 //! reconnect or resubscribe, since it gives up after some seconds; this does, for ever, with a new connection each time.
 //!
-//! Pub/sub keeps nothing for the absent. So after every subscription, and whenever a push may have been missed, the
-//! caches are told to revalidate: nothing is forgotten, but nothing is trusted before the store was asked again. A
-//! connection that is dead without having been closed is found by a PING every second that stays unanswered.
+//! Pub/sub keeps nothing for the absent; the stream of changes does. After every subscription the changes behind the last one
+//! that was seen are taken from there, if that is still in it, and in the order in which they were made. Which one was seen is
+//! asked every second on the same connection: what was published before the answer has come before it.
+//!
+//! Who changes programs by other means than the writers of this crate leaves nothing in the stream. So after every subscription,
+//! and whenever a push may have been missed, the caches are told to revalidate all the same: nothing is forgotten, but nothing
+//! is trusted before the store was asked again. A connection that is dead without having been closed is found by a PING every
+//! second that stays unanswered.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -24,6 +29,7 @@ use vertebra::{BoxError, Context, Verticle};
 use super::backoff::Backoff;
 use super::log_budget::LogBudget;
 use super::payload::{self, Rejected};
+use super::replay::{self, Entry};
 use super::{Metrics, commands, connect};
 use crate::changes::{self, NotTold, Told};
 
@@ -44,6 +50,8 @@ pub struct Updates {
     log: LogBudget,
     /// Why the last session ended, to log each reason once.
     last_end: RefCell<Option<String>>,
+    /// The last entry of the stream of changes that was seen; `None`: it is not known.
+    seen: RefCell<Option<String>>,
 }
 
 /// Why a session ended.
@@ -65,12 +73,25 @@ enum SessionError {
 enum Push {
     Payload(Vec<u8>),
     Rejected(Rejected),
+    /// Every change up to this entry of the stream has come.
+    Seen(String),
+}
+
+/// What the stream of changes had of the time between two sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Replay {
+    /// All of it.
+    Whole { changes: u64 },
+    /// Not all of it, or it is not known where to begin.
+    Broken,
+    /// The user may not read it.
+    Refused,
 }
 
 impl Updates {
     /// A listener that connects when it is deployed.
     pub fn new(config: RedisConfig, metrics: Metrics) -> Self {
-        Self { config, metrics, log: LogBudget::default(), last_end: RefCell::default() }
+        Self { config, metrics, log: LogBudget::default(), last_end: RefCell::default(), seen: RefCell::default() }
     }
 
     fn note_heard(&self, ctx: &Context<Self>) {
@@ -116,6 +137,8 @@ enum Never {}
 async fn session(ctx: &Context<Updates>, client: &Client) -> Result<Never, SessionError> {
     let updates = ctx.verticle();
     let (queue, mut pushes) = mpsc::channel(QUEUE_PUSHES_MAX);
+    // Weak: the driver drops the queue when the connection ends, and that must be the end of it.
+    let marks = queue.downgrade();
     let missed = Arc::new(AtomicBool::new(false));
     let bytes_max = updates.config.payload_bytes_max;
     let sender = {
@@ -135,11 +158,13 @@ async fn session(ctx: &Context<Updates>, client: &Client) -> Result<Never, Sessi
     updates.metrics.subscribed.set(1);
     updates.last_end.take();
     updates.note_heard(ctx);
-    tracing::info!(channel = %updates.config.channel, "subscribed to the channel");
+    let replay = catch_up(ctx, &mut connection).await?;
+    tracing::info!(channel = %updates.config.channel, ?replay, "subscribed to the channel");
     changes::revalidate(ctx.bus(), ctx.clock()).await?;
+    let marks = (replay != Replay::Refused).then_some(marks);
     tokio::select! {
         ended = hand_on(ctx, &mut pushes, &missed) => ended,
-        ended = keep_alive(ctx, connection) => ended,
+        ended = keep_alive(ctx, connection, marks) => ended,
     }
 }
 
@@ -173,6 +198,50 @@ fn push_of(info: PushInfo, bytes_max: usize) -> Option<Push> {
     })
 }
 
+/// Takes from the stream of changes what is behind the last one seen, and notes where it ends now.
+async fn catch_up(ctx: &Context<Updates>, connection: &mut MultiplexedConnection) -> Result<Replay, SessionError> {
+    match replay_behind_seen(ctx, connection).await {
+        // What the server refuses it will refuse again; without the stream there is still the revalidation.
+        Err(SessionError::Redis(error)) if !error.is_io_error() => {
+            tracing::warn!(%error, "the stream of changes cannot be read: what is missed is not replayed but asked for");
+            Ok(Replay::Refused)
+        }
+        replayed => replayed,
+    }
+}
+
+async fn replay_behind_seen(
+    ctx: &Context<Updates>,
+    connection: &mut MultiplexedConnection,
+) -> Result<Replay, SessionError> {
+    let updates = ctx.verticle();
+    let (stream, bytes_max) = (&updates.config.changes_key, updates.config.payload_bytes_max);
+    let mut changes = 0;
+    loop {
+        let seen = updates.seen.borrow().clone();
+        let page = match &seen {
+            Some(seen) => replay::page(connection, stream, seen).await?,
+            None => Vec::new(),
+        };
+        if seen.is_none() || page.first().map(|first| &first.id) != seen.as_ref() {
+            updates.metrics.replays_broken.inc_by(u64::from(seen.is_some()));
+            // What is behind this will be pushed, or replayed after the next cut; what is before it is revalidated.
+            updates.note_seen(replay::newest(connection, stream).await?);
+            return Ok(Replay::Broken);
+        }
+        if page.len() == 1 {
+            return Ok(Replay::Whole { changes });
+        }
+        for Entry { id, change } in page.into_iter().skip(1) {
+            let checked = change.map_or(Err(Rejected::NotText), |change| payload::update(&change, bytes_max));
+            updates.take(ctx, checked).await?;
+            updates.metrics.changes_replayed.inc();
+            updates.note_seen(Some(id));
+            changes += 1;
+        }
+    }
+}
+
 async fn hand_on(
     ctx: &Context<Updates>,
     pushes: &mut mpsc::Receiver<Push>,
@@ -182,23 +251,14 @@ async fn hand_on(
     // The driver drops its end when the connection ends.
     while let Some(push) = pushes.recv().await {
         updates.note_heard(ctx);
-        let checked = match push {
-            Push::Payload(payload) => payload::update(&payload, updates.config.payload_bytes_max),
-            Push::Rejected(rejected) => Err(rejected),
-        };
-        match checked {
-            Ok(update) => {
-                updates.metrics.pushes.inc();
-                let change = match update {
-                    Update::Put(program) => Change::Put(Arc::new(program)),
-                    Update::Deleted(deletion) => Change::Deleted(deletion),
-                };
-                let told = changes::tell(ctx.bus(), ctx.clock(), [change]).await?;
-                if told == Told::Revalidated {
-                    updates.metrics.pushes_missed.inc();
-                }
+        match push {
+            Push::Payload(payload) => {
+                let checked = payload::update(&payload, updates.config.payload_bytes_max);
+                updates.metrics.pushes.inc_by(u64::from(checked.is_ok()));
+                updates.take(ctx, checked).await?;
             }
-            Err(rejected) => updates.reject(ctx, &rejected),
+            Push::Rejected(rejected) => updates.reject(ctx, &rejected),
+            Push::Seen(id) => updates.note_seen(Some(id)),
         }
         if missed.swap(false, Ordering::AcqRel) {
             updates.metrics.pushes_missed.inc();
@@ -209,6 +269,29 @@ async fn hand_on(
 }
 
 impl Updates {
+    /// Hands a change to the caches, or counts why it is none.
+    async fn take(&self, ctx: &Context<Self>, checked: Result<Update, Rejected>) -> Result<(), NotTold> {
+        let change = match checked {
+            Ok(Update::Put(program)) => Change::Put(Arc::new(program)),
+            Ok(Update::Deleted(deletion)) => Change::Deleted(deletion),
+            Err(rejected) => {
+                self.reject(ctx, &rejected);
+                return Ok(());
+            }
+        };
+        if changes::tell(ctx.bus(), ctx.clock(), [change]).await? == Told::Revalidated {
+            self.metrics.pushes_missed.inc();
+        }
+        Ok(())
+    }
+
+    fn note_seen(&self, id: Option<String>) {
+        if let Some(seconds) = id.as_deref().and_then(replay::seconds_of) {
+            self.metrics.last_change_seconds.set(seconds);
+        }
+        self.seen.replace(id);
+    }
+
     fn reject(&self, ctx: &Context<Self>, rejected: &Rejected) {
         self.metrics.rejected(rejected).inc();
         if let Some(suppressed) = self.log.take(ctx.clock().now()) {
@@ -217,12 +300,24 @@ impl Updates {
     }
 }
 
-async fn keep_alive(ctx: &Context<Updates>, mut connection: MultiplexedConnection) -> Result<Never, SessionError> {
+/// Asks again and again whether the server lives and, where the stream can be read, up to where everything has come.
+async fn keep_alive(
+    ctx: &Context<Updates>,
+    mut connection: MultiplexedConnection,
+    marks: Option<mpsc::WeakSender<Push>>,
+) -> Result<Never, SessionError> {
     let updates = ctx.verticle();
     loop {
         ctx.clock().sleep(updates.config.ping_interval).await;
         let pong = ctx.clock().timeout(PONG_TIMEOUT, commands::ping(&mut connection)).await;
         pong.map_err(|_| SessionError::Silent)??;
         updates.note_heard(ctx);
+        let Some(marks) = &marks else { continue };
+        let newest =
+            ctx.clock().timeout(PONG_TIMEOUT, replay::newest(&mut connection, &updates.config.changes_key)).await;
+        if let (Some(newest), Some(queue)) = (newest.map_err(|_| SessionError::Silent)??, marks.upgrade()) {
+            // Behind what was pushed before. No room: there will be some next time.
+            drop(queue.try_send(Push::Seen(newest)));
+        }
     }
 }
