@@ -82,8 +82,10 @@ enum Push {
 enum Replay {
     /// All of it.
     Whole { changes: u64 },
-    /// Not all of it, or it is not known where to begin.
+    /// Not all of it.
     Broken,
+    /// It is not known where to begin: it is the first one.
+    First,
     /// The user may not read it.
     Refused,
 }
@@ -218,14 +220,15 @@ async fn replay_behind_seen(
     let (stream, bytes_max) = (&updates.config.changes_key, updates.config.payload_bytes_max);
     let mut changes = 0;
     loop {
-        let seen = updates.seen.borrow().clone();
-        let page = match &seen {
-            Some(seen) => replay::page(connection, stream, seen).await?,
-            None => Vec::new(),
-        };
-        if seen.is_none() || page.first().map(|first| &first.id) != seen.as_ref() {
-            updates.metrics.replays_broken.inc_by(u64::from(seen.is_some()));
+        let Some(seen) = updates.seen.borrow().clone() else {
             // What is behind this will be pushed, or replayed after the next cut; what is before it is revalidated.
+            updates.note_seen(replay::newest(connection, stream).await?);
+            return Ok(Replay::First);
+        };
+        let page = replay::page(connection, stream, &seen).await?;
+        if page.first().is_none_or(|first| first.id != seen) {
+            updates.metrics.replays_broken.inc();
+            tracing::warn!(stream, seen, changes, "the stream of changes does not reach back to what was seen");
             updates.note_seen(replay::newest(connection, stream).await?);
             return Ok(Replay::Broken);
         }
