@@ -36,7 +36,7 @@ impl Acks {
         }
     }
 
-    /// The stream will never have it.
+    /// The stream will never have it, or not soon.
     pub(crate) fn refused(&mut self, id: &str) {
         drop(self.take(id));
     }

@@ -112,24 +112,29 @@ impl Batcher {
         }
         self.assign(&mut entry);
         let queue = self.shards.get(&entry.shard());
-        if queue.is_some_and(|queue| queue.holds_more_than(free, SHARE)) && self.is_unfair(free) {
+        if queue.is_some_and(|queue| queue.holds_more_than(free, SHARE)) && self.is_unfair(free, SHARE) {
             return Some(entry);
         }
         self.enqueue(entry, |queue, entry| queue.push_back(now, entry));
         None
     }
 
-    /// Whether some shards have more waiting than their share, and others have not.
-    fn is_unfair(&self, free: Free) -> bool {
+    /// Whether some shards have more waiting than one in `part` of what is free, and others have not.
+    fn is_unfair(&self, free: Free, part: usize) -> bool {
         let Some(map) = &self.map else { return false };
         let over =
-            |shard: &Shard| self.shards.get(&Some(shard.id)).is_some_and(|queue| queue.holds_more_than(free, SHARE));
+            |shard: &Shard| self.shards.get(&Some(shard.id)).is_some_and(|queue| queue.holds_more_than(free, part));
         !map.shards().iter().all(over)
     }
 
-    /// Whether a shard has more waiting than half of its share: what would be read back for it might come too early.
-    pub fn is_crowded(&self, free: Free) -> bool {
-        self.shards.values().any(|queue| queue.holds_more_than(free, SHARE * 2))
+    /// What the shards hold of the room, in events and bytes, that have more waiting than half of their share: what would be read back for
+    /// them might come too early. None when there is no such shard, or no other.
+    pub fn crowded(&self, free: Free) -> Option<(usize, usize)> {
+        if !self.is_unfair(free, SHARE * 2) {
+            return None;
+        }
+        let crowded = self.shards.values().filter(|queue| queue.holds_more_than(free, SHARE * 2));
+        crowded.map(ShardQueue::held).reduce(|sum, held| (sum.0 + held.0, sum.1 + held.1))
     }
 
     /// Puts entries that were given away back in front, in their order; they have waited long enough.
@@ -408,7 +413,8 @@ mod tests {
         assert!((0..5).all(|_| offered(&mut batcher, 0, 16)));
         assert!(!offered(&mut batcher, 0, 16) && offered(&mut batcher, 1, 16));
         assert!(offered(&mut batcher, 0, 20), "more is free");
-        assert!(batcher.is_crowded(free(40)) && !batcher.is_crowded(free(48)));
+        let crowded = [40, 48].map(|events| batcher.crowded(free(events)).map(|(events, _)| events));
+        assert_eq!(crowded, [Some(6), None]);
         assert!(offered(&mut batcher, 1, 0) && offered(&mut batcher, 0, 0), "there is nobody to be fair to");
         assert!(!offered(&mut batcher, 0, 20), "but there is");
 

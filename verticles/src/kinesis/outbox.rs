@@ -96,9 +96,9 @@ impl Outbox {
         std::mem::take(&mut self.crowded_out)
     }
 
-    /// Whether a shard holds so much of its share that more of it is not to be read back.
-    pub fn is_crowded(&self) -> bool {
-        self.batcher.is_crowded(self.held.free())
+    /// What the shards hold, in events and bytes, that hold so much of their share that more of it is not to be read back.
+    pub fn crowded(&self) -> Option<(usize, usize)> {
+        self.batcher.crowded(self.held.free())
     }
 
     /// Takes entries back that were given and not stored; they go with the next ones.

@@ -11,6 +11,7 @@ use super::record::Record;
 use super::shipper::Shipper;
 use super::spool::name::SegmentName;
 use super::spool::reader::{self, Chunk, ReadError, ReadLimits};
+use super::tracker::Damage;
 
 /// Segments are read while at most so much of the room is taken: the rest is for events that come now.
 const READ_PERCENT: usize = 50;
@@ -69,10 +70,16 @@ fn next<C: StreamClient>(
 ) -> Option<(SegmentName, u64)> {
     let state = &mut *shipper.state.borrow_mut();
     // What is not read before the end stays where it is: there is no time for more.
-    if state.flushing || !shipper.log.room().is_below(READ_PERCENT) {
+    if state.flushing {
         return None;
     }
-    let let_go_may = now >= *crowded_until || !state.outbox.is_crowded();
+    // Shards that take nothing hold their share for as long as that lasts: the others' events are not to wait for it.
+    let crowded = state.outbox.crowded();
+    let (events, bytes) = crowded.unwrap_or_default();
+    if !shipper.log.room().is_below_without(READ_PERCENT, events, bytes) {
+        return None;
+    }
+    let let_go_may = now >= *crowded_until || crowded.is_none();
     if let Some(again) = state.tracker.resume(now, let_go_may, &state.progress) {
         state.backlog.again(again);
         *crowded_until = now + CROWDED_PAUSE;
@@ -89,7 +96,7 @@ async fn read<C: StreamClient>(
     let path = shipper.log.directory().segment(segment);
     let limits = ReadLimits {
         bytes_max: shipper.log.config().recovery_bytes_per_read,
-        records_max: (shipper.config().queue_events_max / 2).max(1),
+        records_max: (shipper.config().queue_events_max / 2).min(shipper.log.room().free().events).max(1),
     };
     match ctx.execute_blocking_unordered(move || reader::read_at(&path, offset, limits)).await {
         Ok(read) => read,
@@ -101,10 +108,10 @@ fn take_over<C: StreamClient>(ctx: &Context<Shipper<C>>, segment: SegmentName, c
     let shipper = ctx.verticle();
     let metrics = shipper.log.metrics();
     let is_first = !shipper.state.borrow().tracker.is_read_again(segment);
-    if let Some(damaged) = chunk.damaged.filter(|_| is_first) {
+    let known = chunk.damaged.map(|damaged| shipper.state.borrow_mut().tracker.damaged(segment, damaged.offset));
+    if let (Some(damaged), Some(Damage::First | Damage::Another)) = (chunk.damaged, known) {
         metrics.damaged_bytes.inc_by(damaged.bytes);
-        let first = shipper.state.borrow_mut().tracker.damaged(segment);
-        metrics.segments_damaged.inc_by(u64::from(first));
+        metrics.segments_damaged.inc_by(u64::from(known == Some(Damage::First)));
         tracing::error!(%segment, %damaged, "a segment is damaged: all other events in it are shipped, the file is kept");
     }
     let offset = chunk.next_offset - chunk.frames.len() as u64;

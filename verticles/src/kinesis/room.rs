@@ -65,9 +65,16 @@ impl Room {
 
     /// Whether at most this percentage of the room is taken, by events and by bytes.
     pub fn is_below(&self, percent: usize) -> bool {
-        let below =
-            |taken: &AtomicUsize, max: usize| taken.load(Ordering::Relaxed) <= max.saturating_mul(percent) / 100;
-        below(&self.events, self.events_max) && below(&self.bytes, self.bytes_max)
+        self.is_below_without(percent, 0, 0)
+    }
+
+    /// The same of the room without a part that is taken.
+    pub fn is_below_without(&self, percent: usize, events: usize, bytes: usize) -> bool {
+        let below = |taken: &AtomicUsize, part: usize, max: usize| {
+            let taken = taken.load(Ordering::Relaxed).saturating_sub(part);
+            taken <= max.saturating_sub(part).saturating_mul(percent) / 100
+        };
+        below(&self.events, events, self.events_max) && below(&self.bytes, bytes, self.bytes_max)
     }
 }
 

@@ -54,10 +54,14 @@ impl ShardQueue {
         self.live.bytes + self.backlog.bytes
     }
 
-    /// Whether the records in them hold more than this part of what is free: one in so many.
+    /// What the records in them hold of the room: so many events, and bytes.
+    pub fn held(&self) -> (usize, usize) {
+        (self.live.events + self.backlog.events, self.live.held_bytes + self.backlog.held_bytes)
+    }
+
+    /// Whether that is more than this part of what is free: one in so many.
     pub fn holds_more_than(&self, free: Free, part: usize) -> bool {
-        let events = self.live.events + self.backlog.events;
-        let bytes = self.live.held_bytes + self.backlog.held_bytes;
+        let (events, bytes) = self.held();
         events > free.events / part || bytes > free.bytes / part
     }
 

@@ -132,11 +132,18 @@ impl<C: StreamClient> Shipper<C> {
     /// Takes over records with the room they take. The tracker knows of them already.
     pub(super) fn take_over(&self, records: impl Iterator<Item = Record>, held: Held, now: Duration) {
         let state = &mut *self.state.borrow_mut();
-        state.outbox.set_may_crowd_out(state.tracker.all_let_go() < self.log.let_go_events_max());
+        state.outbox.set_may_crowd_out(self.may_let_go(state));
         state.outbox.push(records, held, now);
         self.let_go(state, now);
         self.work.ring();
         self.gauge();
+    }
+
+    /// Whether events may be let go: as long as there is memory for their places, and room in the log. A segment stays as long as one of
+    /// its events waits, so that a few events of a shard that is full for long keep the log of all.
+    fn may_let_go(&self, state: &State) -> bool {
+        let is_short = self.log.bytes() < self.log.bytes_max() / 2;
+        is_short && !state.flushing && state.tracker.all_let_go() < self.log.let_go_events_max()
     }
 
     /// What was crowded out is in the log alone again, and is read back when there is room for it.
@@ -158,6 +165,8 @@ impl<C: StreamClient> Shipper<C> {
                 state.settling.add(account, 1, bytes);
                 state.backlog.let_go(record.segment(), account, bytes);
                 state.tracker.let_go(record.segment(), 1);
+                // It comes to the stream, but not soon.
+                state.acks.refused(record.id());
             }
             events += entry.events() as u64;
         }

@@ -31,7 +31,8 @@ struct Segment {
     failures: u32,
     is_to_be_read: bool,
     is_read_again: bool,
-    damaged: bool,
+    // Where it is damaged: bounded by its length, and by how often reading finds its way again.
+    damages: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -44,6 +45,17 @@ struct Postponed {
 enum Why {
     LetGo,
     Failed { not_before: Duration },
+}
+
+/// What is known of damage that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// It is the first of its segment.
+    First,
+    /// There is other damage in its segment.
+    Another,
+    /// It was found before: the segment is read again.
+    Known,
 }
 
 /// What becomes of a finished segment.
@@ -121,7 +133,7 @@ impl Tracker {
         !self.postponed.is_empty()
     }
 
-    /// Whether it is read for another time: what was said of it when it was read first is not to be said again.
+    /// Whether it is read for what was let go of it, and nothing else is news.
     pub fn is_read_again(&self, name: SegmentName) -> bool {
         self.segments.get(&name).is_some_and(|segment| segment.is_read_again)
     }
@@ -136,9 +148,15 @@ impl Tracker {
         segment.failures
     }
 
-    /// Some of it is damaged; gives whether that was not known yet.
-    pub fn damaged(&mut self, name: SegmentName) -> bool {
-        self.segments.get_mut(&name).is_some_and(|segment| !std::mem::replace(&mut segment.damaged, true))
+    /// It is damaged at this offset, in bytes.
+    pub fn damaged(&mut self, name: SegmentName, offset: u64) -> Damage {
+        let Some(segment) = self.segments.get_mut(&name) else { return Damage::Known };
+        let is_first = segment.damages.is_empty();
+        match (segment.damages.insert(offset), is_first) {
+            (true, true) => Damage::First,
+            (true, false) => Damage::Another,
+            (false, _) => Damage::Known,
+        }
     }
 
     /// A piece of it has been read: so many records, up to `next_offset`, and perhaps to its end.
@@ -220,7 +238,7 @@ impl Tracker {
             segment.is_to_be_read = true;
             return self.postponed.push_back(Postponed { name, why: Why::LetGo });
         }
-        let fate = if segment.damaged { Fate::SetAside } else { Fate::Remove };
+        let fate = if !segment.damages.is_empty() { Fate::SetAside } else { Fate::Remove };
         self.segments.remove(&name);
         self.finished.push_back((name, fate));
     }
@@ -275,8 +293,8 @@ mod tests {
         tracker.found(name(2), 0);
         tracker.found(name(1), 0);
         assert_eq!(tracker.next_unread(), Some((name(1), 0)));
-        assert!(tracker.damaged(name(1)));
-        assert!(!tracker.damaged(name(1)), "it was known");
+        let found = [20, 50, 20].map(|offset| tracker.damaged(name(1), offset));
+        assert_eq!(found, [Damage::First, Damage::Another, Damage::Known]);
         tracker.read(name(1), 1, 30, true);
         assert_eq!(tracker.next_unread(), Some((name(2), 0)));
         tracker.settled(name(1), 1);

@@ -331,3 +331,60 @@ fn no_more_is_let_go_than_may_be_remembered_and_then_the_others_wait_with_it() {
         run.stop(&rt).await;
     });
 }
+
+#[test]
+fn a_shard_that_is_full_for_long_fills_no_more_than_half_of_the_log_with_what_the_others_have() {
+    TestRuntime::paused(|rt| async move {
+        let mut fixture = crowded_fixture();
+        fixture.events.disk_bytes_max = 1_048_576;
+        fixture.events.segment_bytes_max = 65_536;
+        fixture.stream.set_full([1]);
+        let run = fixture.run(&rt).await;
+        listed(&rt, &run, 2).await;
+        let mut longest = 0;
+        for some in ids(0..6_000).chunks(200) {
+            track_together(&rt, some.iter().cloned()).await;
+            rt.clock().sleep(Duration::from_millis(500)).await;
+            longest = longest.max(run.log.bytes());
+            if run.log.bytes() >= run.log.bytes_max() / 2 {
+                break;
+            }
+        }
+        let let_go = run.metrics.let_go.get();
+        assert!(let_go > 0 && longest >= run.log.bytes_max() / 2, "{let_go} let go, {longest} bytes");
+        track_together(&rt, ids(6_000..6_400)).await;
+        rt.clock().sleep(SECOND).await;
+        assert!(run.metrics.let_go.get() <= let_go + 200, "{} let go", run.metrics.let_go.get());
+        fixture.stream.set_full([]);
+        until(&rt, "the log is empty", || fixture.segments() == 0).await;
+        assert_eq!(delivered(&fixture).len() as u64, run.metrics.accepted.get(), "each once");
+        assert!(run.metrics.ledger.differences().is_empty());
+        run.stop(&rt).await;
+    });
+}
+
+#[test]
+fn damage_in_what_was_let_go_is_told_and_the_segment_is_kept() {
+    TestRuntime::paused(|rt| async move {
+        let fixture = crowded_fixture();
+        let run = fixture.run(&rt).await;
+        crowd(&rt, &fixture, &run).await;
+        rt.clock().sleep(3 * SECOND).await;
+        // The last frame of each: half of them are events that were let go.
+        for (name, _) in directory::list(&fixture.folder()).unwrap().segments {
+            let path = run.log.directory().segment(name);
+            let mut bytes = std::fs::read(&path).unwrap();
+            let last = bytes.len() - 1;
+            bytes[last] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+        }
+        fixture.stream.set_full([]);
+        until(&rt, "the log is empty", || fixture.segments() == 0).await;
+        let damaged = run.metrics.segments_damaged.get();
+        assert!(damaged > 0 && run.metrics.damaged_bytes.get() > 0);
+        let kept = directory::list(&fixture.folder()).unwrap().kept_of(crate::kinesis::spool::name::Kind::Damaged);
+        assert_eq!(kept as u64, damaged);
+        assert!(run.metrics.ledger.differences().is_empty());
+        run.stop(&rt).await;
+    });
+}
