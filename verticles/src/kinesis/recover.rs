@@ -96,12 +96,18 @@ async fn read<C: StreamClient>(
     let path = shipper.log.directory().segment(segment);
     let limits = ReadLimits {
         bytes_max: shipper.log.config().recovery_bytes_per_read,
-        records_max: (shipper.config().queue_events_max / 2).min(shipper.log.room().free().events).max(1),
+        records_max: records_max(shipper.config().queue_events_max, shipper.log.room().events()),
     };
     match ctx.execute_blocking_unordered(move || reader::read_at(&path, offset, limits)).await {
         Ok(read) => read,
         Err(error) => Err(ReadError::Io(std::io::Error::other(error))),
     }
+}
+
+/// As many as leave a quarter of the room to what comes now: an event that finds none goes by the log, and all others with it for a
+/// second. Never fewer than a few, so that what crowded shards hold does not make it one at a time.
+fn records_max(events_max: usize, taken: usize) -> usize {
+    (events_max / 4 * 3).saturating_sub(taken).max(events_max / 16).max(1)
 }
 
 fn take_over<C: StreamClient>(ctx: &Context<Shipper<C>>, segment: SegmentName, chunk: Chunk) {
@@ -176,4 +182,21 @@ fn not_read<C: StreamClient>(shipper: &Shipper<C>, segment: SegmentName, error: 
 
 fn read_pause(failures: u32) -> Duration {
     READ_PAUSE_MIN.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(READ_PAUSE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_leaves_a_quarter_of_the_room_and_is_never_nothing() {
+        let read = [0, 10_000, 14_999, 20_000, 40_000].map(|taken| records_max(20_000, taken));
+        assert_eq!(read, [15_000, 5_000, 1_250, 1_250, 1_250]);
+        assert_eq!((records_max(1, 0), records_max(1, 1)), (1, 1));
+    }
+
+    #[test]
+    fn the_pause_of_a_segment_that_cannot_be_read_grows_up_to_a_minute() {
+        assert_eq!([1, 2, 3, 7, 100].map(|failures| read_pause(failures).as_secs()), [1, 2, 4, 60, 60]);
+    }
 }
