@@ -11,6 +11,7 @@ use crate::faults::load::Loaded;
 use crate::faults::report::{Check, Outcome, Row};
 use crate::faults::stand::Stand;
 use crate::kinesis_server::{Operation, ShardLimits};
+use crate::wait;
 
 const SHARDS: u32 = 4;
 /// Of what the shards take: so much the backlog and the live events together must make of it.
@@ -19,6 +20,8 @@ const LIVE_PER_S: u32 = 1_000;
 const BACKLOG_PER_S: u32 = 4_000;
 const LIVE_AGE_MAX: Duration = Duration::from_secs(5);
 const CALLS_RATIO_MAX: f64 = 2.0;
+/// The service's longest pause between two tries, and a second.
+const NOTICE_MAX: Duration = Duration::from_secs(2);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
 const SAMPLE: Duration = Duration::from_millis(100);
 const SAMPLES_A_SECOND: usize = 10;
@@ -43,9 +46,16 @@ pub(super) fn run(plan: Plan) -> Result<Outcome, RunError> {
     let live = stand.load(LIVE_PER_S);
     std::thread::sleep(Duration::from_secs(1));
 
-    stand.kinesis.restart()?;
-    let (begun, returned_ms, before) = (Instant::now(), now_ms(), stand.totals()?.records);
+    let before = stand.totals()?.records;
     let mut busy = Calls::new(&stand);
+    let restarted = Instant::now();
+    stand.kinesis.restart()?;
+    // Until then the service cannot know of it, and what comes goes where the rest of the outage went.
+    let noticed = wait::until("the first record after the outage", NOTICE_MAX, || {
+        stand.totals().is_ok_and(|totals| totals.records > before).then(Instant::now)
+    });
+    let (begun, returned_ms) = (Instant::now(), now_ms());
+    let noticed = noticed.ok().map(|noticed| noticed.saturating_duration_since(restarted));
     let mut missing = backlog_ids;
     sample(&mut stand, &mut busy, DRAIN_TIMEOUT, |stand| {
         missing.retain(|id| !stand.contents.has(*id));
@@ -58,6 +68,7 @@ pub(super) fn run(plan: Plan) -> Result<Outcome, RunError> {
     let ages = drained_ages(&mut stand, &all, &live, returned_ms);
     all.add(live);
     let mut row = Row::account("recovery", &mut stand, &all)?;
+    row.check(Check::came_within("the stream's return is noticed", noticed, NOTICE_MAX));
     row.check(Check::at_most("of the backlog not delivered", missing.len() as u64, 0));
     let limit = f64::from(SHARDS) * ShardLimits::SERVICE.records_per_s;
     let share = taken as f64 / took.as_secs_f64() / limit;
@@ -73,7 +84,7 @@ pub(super) fn run(plan: Plan) -> Result<Outcome, RunError> {
     Ok(Outcome::Rows(vec![row]))
 }
 
-/// How old each event from after the stream's return was when it came to the stream. One that never does is in the account.
+/// How old each event from after the end of the outage was when it came to the stream. One that never does is in the account.
 fn drained_ages(stand: &mut Stand, before: &Loaded, live: &Loaded, returned_ms: u64) -> Latencies {
     let accepted: Vec<u128> = before.accepted().chain(live.accepted()).collect();
     stand.drain(&accepted, DRAIN_TIMEOUT);
