@@ -128,13 +128,11 @@ impl Batcher {
     }
 
     /// What the shards hold of the room, in events and bytes, that have more waiting than half of their share: what would be read back for
-    /// them might come too early. None when there is no such shard, or no other.
+    /// them might come too early. None when there is no such shard; nothing when there is no other, for which that would matter.
     pub fn crowded(&self, free: Free) -> Option<(usize, usize)> {
-        if !self.is_unfair(free, SHARE * 2) {
-            return None;
-        }
         let crowded = self.shards.values().filter(|queue| queue.holds_more_than(free, SHARE * 2));
-        crowded.map(ShardQueue::held).reduce(|sum, held| (sum.0 + held.0, sum.1 + held.1))
+        let held = crowded.map(ShardQueue::held).reduce(|sum, held| (sum.0 + held.0, sum.1 + held.1))?;
+        Some(if self.is_unfair(free, SHARE * 2) { held } else { (0, 0) })
     }
 
     /// Puts entries that were given away back in front, in their order; they have waited long enough.
