@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adtrack::{cache, redis as service};
-use adtrack_config::{Config, Overrides};
 use adtrack_proto::bus::{DeleteProgram, LOOKUP, Lookup, PutPrograms, STORE_DELETE, STORE_PUT, UNAVAILABLE};
 use adtrack_proto::{Program, ProgramId};
 use support::eventually;
 use support::redis_server::RedisServer;
+use vertebra::RequestError;
 use vertebra::testing::TestRuntime;
-use vertebra::{Deploy, RequestError};
 
 struct Under {
     rt: TestRuntime,
@@ -25,23 +24,8 @@ struct Under {
 impl Under {
     async fn deploy(rt: TestRuntime) -> Self {
         let server = RedisServer::start();
-        let (config, redis, counted) = (server.config(), service::Metrics::default(), cache::Metrics::default());
-        let (store, metrics) = (config.clone(), redis.clone());
-        rt.deploy(Deploy::new(move || service::RedisStore::new(store.clone(), metrics.clone())).on_loop("io"))
-            .await
-            .unwrap();
-        let settings = Config::load(&Overrides::default(), &[("ADTRACK_CACHE_ABSENT_TTL_MS", "0")]).unwrap().cache;
-        let (shared, metrics) = (cache::SharedPrograms::new(&settings), counted.clone());
-        let timeout = Duration::from_millis(600);
-        let cache = Deploy::new(move || cache::Cache::new(shared.clone(), timeout, metrics.clone()));
-        rt.deploy(cache.instances(2)).await.unwrap();
-        let (updates, metrics) = (config, redis.clone());
-        rt.deploy(Deploy::new(move || service::Updates::new(updates.clone(), metrics.clone())).on_loop("io"))
-            .await
-            .unwrap();
-        let under = Self { rt, server, cache: counted, redis };
-        under.subscribed().await;
-        under
+        let (cache, redis) = support::core_data::deploy(&rt, &server).await;
+        Self { rt, server, cache, redis }
     }
 
     async fn subscribed(&self) {

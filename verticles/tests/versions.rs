@@ -9,14 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use adtrack::{cache, redis as service};
-use adtrack_config::{Config, Overrides};
 use adtrack_proto::bus::{CACHE_REVALIDATE, LOOKUP, Lookup, PutPrograms, Revalidate, STORE_PUT};
 use adtrack_proto::{Program, ProgramId};
-use support::eventually;
+use support::core_data::deploy;
 use support::redis_server::RedisServer;
+use vertebra::Bus;
 use vertebra::testing::TestRuntime;
-use vertebra::{Bus, Deploy};
 
 /// How much of everything.
 #[derive(Debug, Clone, Copy)]
@@ -114,22 +112,6 @@ impl<'b> Poller<'b> {
     fn all_are(&self, version: u64) -> bool {
         self.seen.iter().all(|seen| *seen == Some(version))
     }
-}
-
-async fn deploy(rt: &TestRuntime, server: &RedisServer) -> (cache::Metrics, service::Metrics) {
-    let (config, redis, counted) = (server.config(), service::Metrics::default(), cache::Metrics::default());
-    let (store, metrics) = (config.clone(), redis.clone());
-    rt.deploy(Deploy::new(move || service::RedisStore::new(store.clone(), metrics.clone())).on_loop("io"))
-        .await
-        .unwrap();
-    let settings = Config::load(&Overrides::default(), &[("ADTRACK_CACHE_ABSENT_TTL_MS", "0")]).unwrap().cache;
-    let (shared, metrics) = (cache::SharedPrograms::new(&settings), counted.clone());
-    let cache = Deploy::new(move || cache::Cache::new(shared.clone(), Duration::from_millis(600), metrics.clone()));
-    rt.deploy(cache.instances(2)).await.unwrap();
-    let metrics = redis.clone();
-    rt.deploy(Deploy::new(move || service::Updates::new(config.clone(), metrics.clone())).on_loop("io")).await.unwrap();
-    eventually("connected", async || redis.subscribed.get() == 1 && redis.connected.get() == 1).await;
-    (counted, redis)
 }
 
 /// One run; returns how often it was looked.
